@@ -1,0 +1,1 @@
+"""Prefect flows: when stages run, with which retries, and what the UI shows of them."""

@@ -1,0 +1,88 @@
+"""Typed, frozen, keyword-only configuration, and the reading of `params.yaml`.
+
+Each part of the library declares its own subclass of `Config` next to the code that it configures; nothing is declared
+twice. `parse` turns plain mappings into these objects and every mistake into one sentence.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from recloop.errors import ConfigError
+
+C = TypeVar("C", bound="Config")
+
+
+class Config(BaseModel):
+    """Base of all configuration: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+def parse(kind: type[C], values: Mapping[str, Any] | None, where: str) -> C:
+    """Build a `kind` from plain values.
+
+    Args:
+        kind: the `Config` subclass.
+        values: parsed YAML or JSON; `None` means all defaults.
+        where: what to call the values in an error, for example ``params.yaml: train.sasrec``.
+
+    Raises:
+        ConfigError: an unknown key, a wrong type or a value out of bounds, named with its path.
+    """
+    try:
+        return kind.model_validate(dict(values or {}))
+    except ValidationError as error:
+        raise ConfigError(_sentence(kind, error, where)) from None
+
+
+def load_params(path: Path | str = "params.yaml") -> dict[str, Any]:
+    """Read the parameters file.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or its top level is not a mapping.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; run the command in the project's root or name the file.") from None
+    try:
+        params = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML ({_one_line(error)}); correct that line.") from None
+    if not isinstance(params, dict):
+        raise ConfigError(f"{path} must be a mapping of sections such as 'ingest:' and 'train:'.")
+    return params
+
+
+def section(params: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """One section of the parameters; an absent or empty section is all defaults.
+
+    Raises:
+        ConfigError: the section is there but is not a mapping.
+    """
+    values = params.get(name)
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"params.yaml: {name} must be a mapping, not {values!r}; write its keys below it.")
+    return values
+
+
+def _sentence(kind: type[Config], error: ValidationError, where: str) -> str:
+    first = error.errors()[0]
+    path = ".".join([where, *(str(part) for part in first["loc"])])
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(sorted(kind.model_fields))
+        return f"{path} is not a known parameter; known ones are: {known}."
+    if first["type"] == "missing":
+        return f"{path} is required; add it."
+    rule = first["msg"][0].lower() + first["msg"][1:]
+    return f"{path} is {first['input']!r}, but {rule}; correct the value."
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,1 @@
+"""Tables, vocabularies, histories and splits: the data side of recommendation, independent of any model."""

@@ -1,0 +1,149 @@
+"""Contexts: what is known of a person when a recommendation is asked for.
+
+Shapes: B contexts in a batch, N events in all of them, L positions of a padded batch, I items, E examples.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy import sparse
+
+from recloop.columns import ITEM, TIME, USER, VALUE
+from recloop.data.vocabulary import UNKNOWN, Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contexts:
+    """A batch of B histories in compressed rows; each history is in time order, oldest first, and may be empty.
+
+    Attributes:
+        offsets: int64 (B + 1,); history b is the slice ``offsets[b]:offsets[b + 1]`` of the columns below.
+        items: int64 (N,), indices into the catalogue, never `UNKNOWN`.
+        timestamps: int64 (N,), microseconds since 1970 UTC; the order alone counts where times are not known.
+        values: float32 (N,), ratings or weights.
+    """
+
+    offsets: NDArray[np.int64]
+    items: NDArray[np.int64]
+    timestamps: NDArray[np.int64]
+    values: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Events a context, int64 (B,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """The context that each event belongs to, int64 (N,)."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    def take(self, rows: NDArray[np.integer], stops: NDArray[np.integer] | None = None) -> "Contexts":
+        """The contexts at `rows` (repeats allowed), each cut to its first `stops` events where given."""
+        starts = self.offsets[rows]
+        lengths = self.lengths[rows] if stops is None else np.asarray(stops, dtype=np.int64)
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        picked = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+        return Contexts(
+            offsets=offsets,
+            items=self.items[picked],
+            timestamps=self.timestamps[picked],
+            values=self.values[picked],
+        )
+
+    def padded(self, length: int, padding: int) -> NDArray[np.int64]:
+        """The last `length` items of each context, int64 (B, L), filled with `padding` on the left."""
+        kept = np.minimum(self.lengths, length)
+        position = np.arange(length)[None, :] - (length - kept)[:, None]
+        source = (self.offsets[1:] - kept)[:, None] + position
+        inside = position >= 0
+        batch = np.full((len(self), length), padding, dtype=np.int64)
+        batch[inside] = self.items[source[inside]]
+        return batch
+
+    def matrix(self, n_items: int, *, weighted: bool = False) -> sparse.csr_matrix:
+        """Contexts x items, float32 (B, I); an entry is 1 where the item occurs, or its summed value if `weighted`."""
+        data = self.values if weighted else np.ones(len(self.items), dtype=np.float32)
+        matrix = sparse.csr_matrix((data, self.items, self.offsets), shape=(len(self), n_items), copy=True)
+        matrix.sum_duplicates()
+        if not weighted:
+            matrix.data[:] = 1.0
+        return matrix
+
+    @classmethod
+    def from_lists(cls, histories: Sequence[Sequence[int]]) -> "Contexts":
+        """Contexts from plain lists of item indices, oldest first; all values 1, times counted up from 0."""
+        lengths = np.fromiter((len(history) for history in histories), dtype=np.int64, count=len(histories))
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        items = np.fromiter((item for history in histories for item in history), dtype=np.int64, count=int(offsets[-1]))
+        timestamps = np.arange(len(items), dtype=np.int64) - np.repeat(offsets[:-1], lengths)
+        return cls(offsets=offsets, items=items, timestamps=timestamps, values=np.ones(len(items), dtype=np.float32))
+
+    @classmethod
+    def from_frame(cls, frame: pl.DataFrame, users: Vocabulary, items: Vocabulary) -> "Contexts":
+        """One context for every user of the vocabulary from canonical interactions; unknown users and items drop out.
+
+        Events of one user are in time order; ties keep the order of the frame.
+        """
+        user = users.encode(frame[USER])
+        item = items.encode(frame[ITEM])
+        time = frame[TIME].cast(pl.Int64).to_numpy()
+        known = (user != UNKNOWN) & (item != UNKNOWN)
+        order = np.flatnonzero(known)
+        order = order[np.lexsort((time[order], user[order]))]
+        counts = np.bincount(user[order], minlength=len(users))
+        return cls(
+            offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            items=item[order],
+            timestamps=time[order].astype(np.int64),
+            values=frame[VALUE].to_numpy()[order].astype(np.float32),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """E questions with known answers: given the first events of a user, which items come next?
+
+    Attributes:
+        histories: one context a user, all events that evaluation may ever show.
+        users: int64 (E,), the row of `histories` that each example asks about; examples of a user are adjacent.
+        stops: int64 (E,), how many events of that user lie before the question; only these may be shown.
+        offsets: int64 (E + 1,), where each example's targets lie in `targets`.
+        targets: int64 (T,), item indices that the person did choose, or `UNKNOWN` where the item is not in the
+            catalogue: such a target can never be hit, and still counts.
+        values: float32 (T,), the rating or weight of each target.
+    """
+
+    histories: Contexts
+    users: NDArray[np.int64]
+    stops: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    values: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def contexts(self, start: int, stop: int) -> Contexts:
+        """The contexts of examples ``start:stop``: each holds what lies before its question and nothing else."""
+        return self.histories.take(self.users[start:stop], self.stops[start:stop])
+
+    def take(self, rows: NDArray[np.integer]) -> "Examples":
+        """The examples at `rows`."""
+        lengths = np.diff(self.offsets)[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        picked = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
+        return Examples(
+            histories=self.histories,
+            users=self.users[rows],
+            stops=self.stops[rows],
+            offsets=offsets,
+            targets=self.targets[picked],
+            values=self.values[picked],
+        )

@@ -1,0 +1,1 @@
+"""Evidently reports on what may have moved since the champion was trained."""

@@ -1,0 +1,1 @@
+"""Fair comparison: full ranking, slices, significance, and the gate that decides."""

@@ -1,0 +1,1 @@
+"""Which model serves: deployments, and the way back."""

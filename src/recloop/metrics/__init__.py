@@ -1,0 +1,1 @@
+"""Metrics of recommendation, one small pure function a file."""

@@ -1,0 +1,1 @@
+"""Parts that neural models share: losses, negative sampling, layers."""

@@ -1,0 +1,1 @@
+"""From scores to the slate that a person sees."""

@@ -1,0 +1,1 @@
+"""The recommendation service: bundle in, answers out."""

@@ -1,0 +1,1 @@
+"""Origins of interaction data, one file each."""

@@ -1,0 +1,1 @@
+"""What must outlive a process: events, impressions, deployments and decisions, in one SQL database."""

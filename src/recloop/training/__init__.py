@@ -1,0 +1,1 @@
+"""Training of iterative models: passes, early stopping, checkpoints."""
