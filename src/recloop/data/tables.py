@@ -27,6 +27,9 @@ from recloop.errors import DataError
 
 TIMESTAMP = pl.Datetime("us", "UTC")
 
+_LOCAL_FORMS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%d")
+_OFFSET_FORMS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
@@ -157,10 +160,11 @@ def _timestamps(frame: pl.DataFrame, origin: str) -> pl.Expr:
         return column.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     if kind != pl.String:
         raise DataError(f"{origin}: '{TIME}' has type {kind}; give seconds since 1970 or ISO 8601 text.")
-    parsed = column.str.to_datetime(None, time_unit="us", time_zone="UTC", strict=False)
-    _refuse_unparsable(
-        frame, TIME, parsed, "a date and time", "write ISO 8601, for example 2026-01-31T12:00:00Z", origin
-    )
+    local = pl.coalesce(column.str.to_datetime(form, time_unit="us", strict=False) for form in _LOCAL_FORMS)
+    offset = pl.coalesce(column.str.to_datetime(form, time_unit="us", strict=False) for form in _OFFSET_FORMS)
+    parsed = pl.coalesce(offset, local.dt.replace_time_zone("UTC"))
+    rule, remedy = "a date and time", "write ISO 8601, for example 2026-01-31T12:00:00Z"
+    _refuse_unparsable(frame, TIME, parsed, origin=origin, rule=rule, remedy=remedy)
     return parsed.alias(TIME)
 
 

@@ -1,0 +1,176 @@
+"""The `recloop` command: each command is a thin skin over one function of the library."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from recloop.errors import RecloopError
+
+app = typer.Typer(
+    name="recloop",
+    help="Keep personalised recommendation running: data in, models compared, the winner served, feedback back in.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Root = Annotated[Path, typer.Option(help="The project's folder, where params.yaml and dvc.yaml lie.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 picks a free one.")]
+Reason = Annotated[str, typer.Option(help="Why; kept in the record of deployments.")]
+HERE = Path()
+
+
+@app.command()
+def ingest(
+    source: Annotated[str | None, typer.Option(help="Where from, instead of 'ingest.source' in params.yaml.")] = None,
+    root: Root = HERE,
+) -> None:
+    """Bring data in: write canonical tables to data/, and version them with DVC in data.dvc."""
+    from recloop.config import load_params
+    from recloop.ingestion import ingest as run_ingest
+    from recloop.progress import track
+
+    report = run_ingest(load_params(root / "params.yaml"), root, source=source, progress=track)
+    rows = ", ".join(f"{count:,} {name}" for name, count in report.rows.items())
+    print(f"{report.source}: {rows}; data version {report.version}{'' if report.changed else ' (unchanged)'}")
+
+
+@app.command()
+def run(
+    stages: Annotated[
+        list[str] | None, typer.Argument(help="Only these stages of dvc.yaml and what they need.")
+    ] = None,
+    *,
+    force: Annotated[bool, typer.Option(help="Run stages even if nothing has changed.")] = False,
+    root: Root = HERE,
+) -> None:
+    """Run the stages whose data, parameters or code have changed: the same as 'dvc repro'."""
+    from recloop.turn import reproduce
+
+    reproduce(root, stages or [], force=force)
+
+
+@app.command()
+def loop(root: Root = HERE, port: Port = 0) -> None:
+    """One whole turn: ingest, run every stage, promote the winner, serve it, and fetch a recommendation."""
+    from recloop.turn import turn
+
+    turn(root, port=port)
+
+
+@app.command()
+def serve(root: Root = HERE, port: Port = 3000) -> None:
+    """Serve the packaged model on 127.0.0.1 until interrupted."""
+    from recloop.turn import serve_until_interrupted
+
+    serve_until_interrupted(root, port)
+
+
+@app.command()
+def benchmark(  # noqa: PLR0917 - each option of the command line is one parameter
+    train: Annotated[
+        Path, typer.Option(help="Interactions to learn from: user_id, item_id, timestamp or position, value.")
+    ],
+    test: Annotated[Path, typer.Option(help="Interactions to predict.")],
+    model: Annotated[str, typer.Option(help="Which model, for example ease.")],
+    out: Annotated[Path, typer.Option(help="Where to write the report, as JSON.")],
+    valid: Annotated[
+        Path | None, typer.Option(help="Interactions between the two: for early stopping, then context.")
+    ] = None,
+    items: Annotated[Path | None, typer.Option(help="Attributes of items.")] = None,
+    users: Annotated[Path | None, typer.Option(help="Attributes of users.")] = None,
+    knowledge: Annotated[Path | None, typer.Option(help="Knowledge triples: head, relation, tail.")] = None,
+    negatives: Annotated[
+        Path | None, typer.Option(help="user_id and a list 'negatives' to rank the test item among.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE for the model; repeat for more.")
+    ] = None,
+    metrics: Annotated[str, typer.Option(help="Comma-separated metrics.")] = "recall@20,ndcg@20",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Train one model on one file and rank the whole catalogue for every user of another."""
+    from recloop.benchmark import run as run_benchmark
+
+    report = run_benchmark(
+        train=train,
+        test=test,
+        valid=valid,
+        items=items,
+        users=users,
+        knowledge=knowledge,
+        negatives=negatives,
+        model=model,
+        settings=settings or [],
+        metrics=tuple(name.strip() for name in metrics.split(",")),
+        seed=seed,
+        device=device,
+        out=out,
+    )
+    for name, value in report["metrics"].items():
+        low, high = report["ci95"][name]
+        print(f"{name:<16} {value:.4f}  [{low:.4f}, {high:.4f}]")
+
+
+@app.command()
+def status(
+    root: Root = HERE, *, as_json: Annotated[bool, typer.Option("--json", help="Print everything, as JSON.")] = False
+) -> None:
+    """What serves, since when and why, and what has come in since."""
+    from recloop.loop.deployments import status as read_status
+    from recloop.store import Store
+
+    state = read_status(root, Store.open())
+    if as_json:
+        print(json.dumps(state, indent=2, sort_keys=True))
+    else:
+        _print_status(state)
+
+
+@app.command()
+def promote(reason: Reason = "promoted by hand", root: Root = HERE) -> None:
+    """Make the packaged bundle the champion."""
+    from recloop.loop.deployments import promote as run_promote
+    from recloop.store import Store
+
+    print(run_promote(root, Store.open(), reason=reason).message)
+
+
+@app.command()
+def rollback(reason: Reason = "rolled back by hand", root: Root = HERE) -> None:
+    """Go back to the champion before this one."""
+    from recloop.loop.deployments import rollback as run_rollback
+    from recloop.store import Store
+
+    print(run_rollback(root, Store.open(), reason=reason).message)
+
+
+def _print_status(state: dict[str, Any]) -> None:
+    champion = state.get("champion")
+    print(
+        f"champion: {champion['model']} ({champion['bundle']})"
+        if champion
+        else "champion: none yet; run 'recloop loop'"
+    )
+    print(f"events in the store: {state.get('events', 0):,}")
+    for row in state.get("history", [])[-5:]:
+        print(f"{row['timestamp']}  {row['action']:<9} {row['model']:<12} {row['bundle']}  {row['reason']}")
+
+
+def main() -> None:
+    """Run the command line; what a caller got wrong is one sentence on standard error and status 2."""
+    try:
+        app()
+    except RecloopError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

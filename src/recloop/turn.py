@@ -1,0 +1,208 @@
+"""One whole turn of the loop for a person at a terminal: data in, stages run, winner promoted and served.
+
+Stages are run by the `dvc` command and the service by the `bentoml` command, each in a process of its own: this module
+orders them and shows what they left in `artifacts/`.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+from recloop.columns import ITEM, TITLE, USER
+from recloop.config import load_params
+from recloop.data.tables import read_json, read_parquet
+from recloop.errors import RecloopError
+from recloop.ingestion import ingest
+from recloop.loop.deployments import promote
+from recloop.progress import track
+from recloop.store import Store
+
+START_SECONDS = 120.0
+STOP_SECONDS = 15.0
+REPORTS = {
+    "validation": "artifacts/validation/data_docs/index.html",
+    "leaderboard": "artifacts/gate/leaderboard.csv",
+    "decision": "artifacts/gate/decision.json",
+    "drift": "artifacts/drift/drift.html",
+    "bundle": "artifacts/bundle/manifest.json",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A running service: its address and its process."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+
+def reproduce(root: Path, stages: Sequence[str] = (), *, force: bool = False) -> None:
+    """Run `dvc repro` in `root`.
+
+    Raises:
+        RecloopError: a stage failed; the message is the stage's own sentence where it left one.
+    """
+    command = [sys.executable, "-m", "dvc", "repro", *(["--force"] if force else []), *stages]
+    with tempfile.TemporaryDirectory() as scratch:
+        sentence = Path(scratch) / "error"
+        env = environment() | {"RECLOOP_ERROR_FILE": str(sentence)}
+        status = subprocess.run(command, cwd=root, env=env, check=False).returncode  # noqa: S603 - our own command
+        if status == 0:
+            return
+        if sentence.is_file():
+            raise RecloopError(sentence.read_text(encoding="utf-8"))
+    raise RecloopError(f"'dvc repro' ended with status {status}; its own message above says why.")
+
+
+def environment() -> dict[str, str]:
+    """The environment of child processes: this interpreter's programs first, and no telemetry."""
+    programs = str(Path(sys.executable).parent)
+    quiet = {"DO_NOT_TRACK": "1", "GX_ANALYTICS_ENABLED": "false", "BENTOML_DO_NOT_TRACK": "True"}
+    return os.environ | quiet | {"PATH": os.pathsep.join([programs, os.environ.get("PATH", "")])}
+
+
+@contextmanager
+def service(root: Path, port: int = 0, *, quiet: bool = True) -> Generator[Service]:
+    """Run the packaged service until the block ends.
+
+    Args:
+        root: the project's folder.
+        port: on 127.0.0.1; 0 picks a free one.
+        quiet: keep the server's log out of the terminal; the log is shown if the server does not start.
+
+    Raises:
+        RecloopError: the port is taken, or the service is not ready within two minutes.
+    """
+    port = _free_port(port)
+    command = [sys.executable, "-m", "bentoml", "serve", ".", "--host", "127.0.0.1", "--port", str(port)]
+    with tempfile.TemporaryFile() as log:
+        output = log if quiet else None
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            command, cwd=root, env=environment(), stdout=output, stderr=output, start_new_session=True
+        )
+        running = Service(url=f"http://127.0.0.1:{port}", process=process)
+        try:
+            if not _ready(running):
+                log.seek(0)
+                tail = log.read().decode(errors="replace").strip().splitlines()[-5:]
+                raise RecloopError(f"The service did not become ready; its last words: {' | '.join(tail) or 'none'}.")
+            yield running
+        finally:
+            _stop(process)
+
+
+def serve_until_interrupted(root: Path, port: int) -> None:
+    """Run the service in the foreground."""
+    _require_bundle(root)
+    with service(root, port, quiet=False) as running:
+        Console().print(f"Serving on {running.url}; Ctrl-C stops it.")
+        running.process.wait()
+
+
+def turn(root: Path, *, port: int = 0) -> None:
+    """Ingest, run every stage, promote a winner, serve it, fetch one recommendation, and show all of it."""
+    console = Console()
+    report = ingest(load_params(root / "params.yaml"), root, source=None, progress=track)
+    rows = ", ".join(f"{count:,} {name}" for name, count in report.rows.items())
+    console.print(f"[bold]Data[/]  {report.source}: {rows}; version {report.version}")
+    reproduce(root)
+    _show_leaderboard(console, root)
+    decision = read_json(root / "artifacts/gate/decision.json")
+    _show_decision(console, decision)
+    store = Store.open()
+    if decision["verdict"] == "promote" or store.champion() is None:
+        console.print(f"[bold]Deployment[/]  {promote(root, store, reason=decision['reasons'][0]).message}")
+    with service(root, port) as running:
+        _show_recommendation(console, root, running.url)
+    console.print("[bold]Reports[/]")
+    for name, path in REPORTS.items():
+        console.print(f"  {name:<12} {path}", highlight=False)
+    console.print("[bold]Next[/]  'make serve' keeps the service running, 'make ui' opens the flows in Prefect.")
+
+
+def _show_leaderboard(console: Console, root: Path) -> None:
+    board = pl.read_csv(root / "artifacts/gate/leaderboard.csv")
+    shown = [name for name in board.columns if board[name].dtype.is_numeric()][:6]
+    table = Table(title="Leaderboard (test window, every item ranked)", title_justify="left")
+    table.add_column("model")
+    for name in shown:
+        table.add_column(name, justify="right")
+    for row in board.iter_rows(named=True):
+        table.add_row(row["model"], *("" if row[name] is None else f"{row[name]:.4f}" for name in shown))
+    console.print(table)
+
+
+def _show_decision(console: Console, decision: dict[str, Any]) -> None:
+    console.print(f"[bold]Decision[/]  {decision['verdict']}: {decision['winner'] or 'the champion stays'}")
+    for reason in decision["reasons"]:
+        console.print(f"  - {reason}", highlight=False)
+
+
+def _show_recommendation(console: Console, root: Path, url: str) -> None:
+    """Ask for the person with the most recent event, as a stranger would with curl."""
+    interactions = read_parquet(root / "artifacts/clean/interactions.parquet")
+    user = interactions[USER][-1]
+    answer = httpx.post(f"{url}/recommend", json={"user_id": user, "k": 5}, timeout=30).raise_for_status().json()
+    console.print(f'[bold]Recommendation[/]  POST {url}/recommend {{"user_id": "{user}", "k": 5}}', highlight=False)
+    titles = _titles(root)
+    for item in answer["items"]:
+        console.print(f"  {item['score']:8.4f}  {titles.get(item[ITEM], item[ITEM])}", highlight=False)
+
+
+def _titles(root: Path) -> dict[str, str]:
+    path = root / "artifacts/clean/items.parquet"
+    if not path.is_file():
+        return {}
+    items = read_parquet(path)
+    return dict(items.select(ITEM, TITLE).iter_rows()) if TITLE in items.columns else {}
+
+
+def _require_bundle(root: Path) -> None:
+    if not (root / "artifacts/bundle/manifest.json").is_file():
+        raise RecloopError("artifacts/bundle holds no packaged model; run 'make loop' or 'dvc repro' first.")
+
+
+def _free_port(port: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise RecloopError(f"Port {port} is taken; choose another one with --port.") from None
+        return probe.getsockname()[1]
+
+
+def _ready(running: Service) -> bool:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and running.process.poll() is None:
+        try:
+            if httpx.get(f"{running.url}/readyz", timeout=2).status_code == httpx.codes.OK:
+                return True
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    return False
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
