@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -28,11 +27,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture
-def environment(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def environment(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """The store of the project, and its folder as the working directory."""
     monkeypatch.setenv("RECLOOP_DATABASE_URL", f"sqlite:///{project.root}/recloop.sqlite")
     monkeypatch.chdir(project.root)
-    yield
 
 
 def leaderboard(project: Project) -> pl.DataFrame:
@@ -115,7 +113,8 @@ def test_two_turns_bring_feedback_into_the_second_model(project: Project, enviro
     bundle = project.root / "artifacts/bundle"
     first = json.loads((bundle / "manifest.json").read_text())
     assert NEW_ITEM not in pl.read_parquet(bundle / "vocabulary.parquet")[ITEM].to_list()
-    newest = pl.read_parquet(project.root / "artifacts/clean/interactions.parquet")["timestamp"].max()
+    times = pl.read_parquet(project.root / "artifacts/clean/interactions.parquet")["timestamp"]
+    before_the_test_window = times.sort()[len(times) // 2]
     popular = pl.read_parquet(bundle / "vocabulary.parquet")[ITEM].to_list()[:3]
     with service(project.root) as running, httpx.Client(base_url=running.url, timeout=30) as client:
         known = pl.read_parquet(bundle / "users.parquet")[USER][0]
@@ -128,7 +127,7 @@ def test_two_turns_bring_feedback_into_the_second_model(project: Project, enviro
                 "user_id": f"new-person-{user}",
                 "item_id": item,
                 "event": "click",
-                "timestamp": newest.isoformat(),
+                "timestamp": before_the_test_window.isoformat(),
                 "request_id": answer["request_id"],
             }
             for user in range(40)
@@ -140,9 +139,14 @@ def test_two_turns_bring_feedback_into_the_second_model(project: Project, enviro
     ingested = project.recloop("ingest", "--source", "feedback")
     assert "feedback" in ingested.stdout
     assert "unchanged" in project.recloop("ingest", "--source", "feedback").stdout
-    project.change({"split": {"test_fraction": 0.001, "valid_fraction": 0.001}})
     project.recloop("run")
-    second = json.loads((bundle / "manifest.json").read_text())
-    assert second["data"]["hash"] != first["data"]["hash"]
     clean = pl.read_parquet(project.root / "artifacts/clean/interactions.parquet")
     assert clean.filter(pl.col(USER).str.starts_with("new-person-")).height == 160
+    assert NEW_ITEM in pl.read_parquet(project.root / "artifacts/models/ease/vocabulary.parquet")[ITEM].to_list()
+    decision = json.loads((project.root / "artifacts/gate/decision.json").read_text())
+    assert decision["champion"]["bundle"] == first["id"]
+    second = json.loads((bundle / "manifest.json").read_text())
+    if decision["verdict"] == "promote":
+        assert second["data"]["hash"] != first["data"]["hash"]
+    else:
+        assert second["id"] == first["id"]
