@@ -1,7 +1,9 @@
-"""Which device to compute on, and in which precision."""
+"""Which device to compute on, in which precision, and how much memory it has left."""
 
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -9,6 +11,9 @@ import torch
 from recloop.errors import ConfigError
 
 DeviceName = Literal["auto", "cpu", "cuda"]
+
+_CGROUP = Path("/sys/fs/cgroup")
+_MEMINFO = Path("/proc/meminfo")
 
 
 def choose(name: DeviceName = "auto") -> torch.device:
@@ -29,3 +34,30 @@ def autocast(device: torch.device) -> Generator[None]:
     """bfloat16 matrix products on CUDA, full precision elsewhere."""
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
         yield
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be allocated: on a GPU its own, else the host's within its container's limit."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    host, container = _host_memory(), _container_memory()
+    return host if container is None else min(host, container)
+
+
+def _host_memory() -> int:
+    try:
+        for line in _MEMINFO.read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _container_memory() -> int | None:
+    try:
+        limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
+        used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    return None if limit == "max" else max(0, int(limit) - used)

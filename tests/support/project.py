@@ -19,6 +19,7 @@ SMALL: dict[str, Any] = {
         "models": ["popularity", "ease"],
         "seed": 0,
         "device": "cpu",
+        "early_stopping": {},
         "popularity": {},
         "item_knn": {},
         "ease": {},

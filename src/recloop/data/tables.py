@@ -27,6 +27,7 @@ from recloop.errors import DataError
 
 TIMESTAMP = pl.Datetime("us", "UTC")
 
+_LAST_SECOND = 253_402_300_799  # of the year 9999
 _LOCAL_FORMS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 _OFFSET_FORMS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z")
 
@@ -152,7 +153,11 @@ def _timestamps(frame: pl.DataFrame, origin: str) -> pl.Expr:
     kind = frame.schema[TIME]
     column = pl.col(TIME)
     if kind.is_numeric():
-        return (column * 1_000_000).cast(pl.Int64).cast(TIMESTAMP).alias(TIME)
+        wide = column.cast(pl.Int64 if kind.is_integer() else pl.Float64, strict=False)
+        seconds = pl.when(wide.abs() <= _LAST_SECOND).then(wide)
+        rule, remedy = "seconds since 1970", "divide milliseconds by 1000, and correct or leave out the rest"
+        _refuse_unparsable(frame, TIME, seconds, origin=origin, rule=rule, remedy=remedy)
+        return (seconds * 1_000_000).cast(pl.Int64).cast(TIMESTAMP).alias(TIME)
     if isinstance(kind, pl.Datetime):
         utc = column.dt.convert_time_zone("UTC") if kind.time_zone else column.dt.replace_time_zone("UTC")
         return utc.cast(TIMESTAMP)

@@ -11,13 +11,13 @@ from functools import cache
 from recloop.errors import ModelError
 from recloop.models.base import IterativeModel, Model
 
-_CONTRACT = "base"
+_NO_MODELS = frozenset({"base", "storage"})
 
 
 @cache
 def names() -> tuple[str, ...]:
     """The names of all models, sorted; imports none of them."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != _CONTRACT))
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in _NO_MODELS))
 
 
 @cache

@@ -5,14 +5,17 @@ Shapes: B contexts in a batch, I items of the catalogue, D dimensions.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar, cast
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Generic
 
+import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import TypeVar, override
 
 from recloop.config import Config
 from recloop.data.sequences import Contexts, Examples
+from recloop.errors import ModelError
 
 T = TypeVar("T")
 
@@ -57,21 +60,44 @@ class ModelConfig(Config):
     """Base of the models' parameters."""
 
 
-class Model(ABC):
+def check_needs(kind: "type[Model]", data: TrainingData) -> None:
+    """Refuse data that lack what the model class `kind` needs.
+
+    Raises:
+        ModelError: it needs timestamps and no history holds two different ones, or values and all are equal.
+    """
+    events = data.histories
+    within = np.diff(events.rows) == 0
+    if "timestamps" in kind.needs and within.any() and not np.diff(events.timestamps)[within].any():
+        raise ModelError(
+            f"{kind.name()} needs the order of events, but all timestamps of each user are equal; give real timestamps "
+            "or leave the model out."
+        )
+    if "values" in kind.needs and len(events.values) and (events.values == events.values[0]).all():
+        raise ModelError(
+            f"{kind.name()} needs ratings, but all values are {events.values[0]:g}; give real values or leave the "
+            "model out."
+        )
+
+
+C_co = TypeVar("C_co", bound=ModelConfig, default=ModelConfig, covariant=True)
+
+
+class Model(ABC, Generic[C_co]):
     """A recommender for a fixed catalogue of I items.
 
     A model knows items by index, scores the histories of people it has never seen, and is stored as tensors plus its
     configuration. It is constructed untrained; `fit` or `load_tensors` makes it ready.
 
     Class attributes:
-        Config: the type of its parameters.
+        Config: the type of its parameters, the type argument of the class.
         needs: what it requires of the data: ``timestamps`` (the order of events), ``values`` (ratings).
     """
 
     Config: ClassVar[type[ModelConfig]] = ModelConfig
     needs: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self, config: ModelConfig, n_items: int, device: torch.device | None = None) -> None:
+    def __init__(self, config: C_co, n_items: int, device: torch.device | None = None) -> None:
         self.config = config
         self.n_items = n_items
         self.device = device or torch.device("cpu")
@@ -105,6 +131,22 @@ class Model(ABC):
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Take what `tensors` of an equal model returned, and move it to `device`."""
 
+    def _tensor(self, tensors: Mapping[str, Tensor], name: str, shape: tuple[int | None, ...]) -> Tensor:
+        """One of the stored tensors, on `device`; `None` in `shape` allows any length.
+
+        Raises:
+            ModelError: it is missing or has another shape.
+        """
+        if name not in tensors:
+            raise ModelError(f"The tensors of {self.name()} lack '{name}'; train the model again.")
+        found = tuple(tensors[name].shape)
+        if len(found) != len(shape) or any(n is not None and n != m for n, m in zip(shape, found, strict=True)):
+            raise ModelError(
+                f"Tensor '{name}' of {self.name()} has shape {found}, not {shape}; train the model again with this "
+                "configuration and catalogue."
+            )
+        return tensors[name].to(self.device)
+
     def user_vectors(self, contexts: Contexts) -> Tensor | None:
         """Vectors of the contexts, float32 (B, D), whose products with `item_vectors` are the scores, if any."""
         del contexts
@@ -126,7 +168,7 @@ class Model(ABC):
         return unit[torch.as_tensor(items, device=unit.device)] @ unit.T
 
 
-class IterativeModel(Model):
+class IterativeModel(Model[C_co]):
     """A model that is trained in passes over the data, so that it can be watched, stopped early and resumed.
 
     `training.loop` calls `begin` once, then `advance` for each pass. `fit` runs all passes without watching.
@@ -143,7 +185,10 @@ class IterativeModel(Model):
 
     @abstractmethod
     def advance(self, context: FitContext) -> float:
-        """One pass over the training data; returns its mean loss. After it the model can score."""
+        """One pass over the training data; returns its mean loss. After it the model can score.
+
+        The caller shows the progress of passes, and a terminal has room for one bar: a pass shows none of its own.
+        """
 
     @abstractmethod
     def training_state(self) -> dict[str, Any]:
@@ -153,8 +198,10 @@ class IterativeModel(Model):
     def load_training_state(self, state: Mapping[str, Any]) -> None:
         """Take what `training_state` returned; `begin` was called before with the same data."""
 
+    @override
     def fit(self, data: TrainingData, context: FitContext) -> None:
         """Run all passes."""
         self.begin(data, context)
-        for _ in cast("Iterable[int]", context.progress(range(self.epochs), self.name())):
-            self.advance(context)
+        quiet = replace(context, progress=silent)
+        for _ in context.progress(range(self.epochs), self.name()):
+            self.advance(quiet)

@@ -1,1 +1,150 @@
-"""Origins of interaction data, one file each."""
+"""Origins of interaction data, one file each; the module's name is the source's name.
+
+A new source is a new file in this folder; nothing else has to be edited. The module holds
+
+- `Config`: a subclass of `recloop.config.Config`, the options under ``ingest.<module>`` in `params.yaml`;
+- `VARIANTS`: the names behind a dash, as in ``movielens-100k``; an empty tuple if the source has no variants;
+- `read(config, context) -> Batch | None`: reads everything, writes nothing below `context.data`; `None` says that there
+  is nothing new.
+
+A batch either replaces the data or is appended to them:
+
+- ``replace``: `tables` are the whole data from now on; interactions go to ``data/interactions/<name>.parquet``, all
+  other tables to ``data/<table>.parquet``. Batches that were appended earlier stay.
+- ``append``: `tables` holds interactions only. They become one more immutable file, named by
+  `appended_name(source, first, last)`, where `first` and `last` number the events of the source; the largest `last` is
+  the source's watermark (`watermark`), so what was ingested is known from the data alone.
+"""
+
+import importlib
+import os
+import pkgutil
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+from recloop.config import Config
+from recloop.data.tables import Tables
+from recloop.errors import SourceError
+from recloop.progress import track
+
+_APPENDED = re.compile(r"^(?P<source>[a-z_]+)-(?P<first>\d+)-(?P<last>\d+)$")
+_HELPERS = frozenset({"download"})
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: `RECLOOP_CACHE`, else ``recloop`` in `XDG_CACHE_HOME`, else in ``~/.cache``."""
+    if chosen := os.environ.get("RECLOOP_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recloop"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceContext:
+    """What a source may know besides its options.
+
+    Attributes:
+        root: the project's root; relative paths in options start here.
+        data: the present data folder, which may be missing; to be read only.
+        cache: where downloads are kept between runs.
+        variant: the part of the source's name after the dash, if the source has variants.
+        progress: wraps an iterable of steps and shows it under a description.
+    """
+
+    root: Path
+    data: Path
+    cache: Path
+    variant: str = ""
+    progress: Callable[[Iterable[Any], str], Iterable[Any]] = track
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What a source read.
+
+    Attributes:
+        name: stem of the interactions file.
+        tables: canonical tables.
+        mode: whether they replace the data or are appended to them.
+    """
+
+    name: str
+    tables: Tables
+    mode: Literal["replace", "append"] = "replace"
+
+
+class Source(Protocol):
+    """The contract of a module in this folder."""
+
+    Config: type[Config]
+    VARIANTS: tuple[str, ...]
+
+    def read(self, config: Any, context: SourceContext) -> Batch | None:
+        """Read the source.
+
+        Raises:
+            SourceError: it cannot be reached, is damaged, or has a wrong checksum.
+            DataError: its tables break a rule.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Found:
+    """A source looked up by its full name."""
+
+    source: Source
+    key: str
+    variant: str
+
+
+def names() -> tuple[str, ...]:
+    """The full names of all sources, sorted."""
+    return tuple(sorted(name for key in modules() for name in _full_names(key)))
+
+
+@cache
+def modules() -> tuple[str, ...]:
+    """The names of the source modules, which are also the keys of their options; imports none of them."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in _HELPERS))
+
+
+def find(name: str) -> Found:
+    """The source called `name`, for example ``files`` or ``movielens-100k``.
+
+    Raises:
+        SourceError: there is no such source; the message lists the valid names.
+    """
+    key, _, variant = name.partition("-")
+    if key in modules() and name in _full_names(key):
+        return Found(_load(key), key, variant)
+    raise SourceError(f"There is no source '{name}'; choose from: {', '.join(names())}.")
+
+
+def appended_name(source: str, first: int, last: int) -> str:
+    """The stem of the file of an appended batch that holds the events `first` to `last` of `source`."""
+    assert first <= last, "a batch is not empty"
+    return f"{source}-{first}-{last}"
+
+
+def is_appended(path: Path) -> bool:
+    """Whether an interactions file was appended, so that a replacement of the data keeps it."""
+    return _APPENDED.match(path.stem) is not None
+
+
+def watermark(data: Path, source: str) -> int:
+    """The largest `last` of the batches of `source` in a data folder; 0 if there are none."""
+    matches = (_APPENDED.match(path.stem) for path in (data / "interactions").glob(f"{source}-*.parquet"))
+    return max((int(match["last"]) for match in matches if match and match["source"] == source), default=0)
+
+
+def _load(key: str) -> Source:
+    return cast("Source", importlib.import_module(f"{__name__}.{key}"))
+
+
+def _full_names(key: str) -> tuple[str, ...]:
+    variants = _load(key).VARIANTS
+    return tuple(f"{key}-{variant}" for variant in variants) or (key,)

@@ -1,1 +1,8 @@
-"""What must outlive a process: events, impressions, deployments and decisions, in one SQL database."""
+"""What the service must not forget: events, impressions, deployments and decisions, in SQLite or PostgreSQL."""
+
+from recloop.store.events import Added, Event
+from recloop.store.impressions import Impression
+from recloop.store.records import Decision, Deployment
+from recloop.store.store import DEFAULT_FILE, URL_VARIABLE, Store
+
+__all__ = ["DEFAULT_FILE", "URL_VARIABLE", "Added", "Decision", "Deployment", "Event", "Impression", "Store"]

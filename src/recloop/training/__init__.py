@@ -1,1 +1,1 @@
-"""Training of iterative models: passes, early stopping, checkpoints."""
+"""Training of any model on any data: passes, validation, early stopping, checkpoints and curves."""

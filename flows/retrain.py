@@ -1,0 +1,37 @@
+"""The way back: feedback becomes data, the stages run on it, and a winner takes over."""
+
+from prefect import flow, get_run_logger
+from prefect.states import Completed, Failed, State
+
+from flows import terminal
+from flows.deploy import put_in_charge
+from flows.ingest import FEEDBACK, sentence, take_in
+from flows.project import exclusive
+from flows.stages import run_stages, summary
+from recloop.data.tables import read_json
+from recloop.errors import RecloopError
+
+
+@flow(name="retrain")
+def retrain(*, deploy: bool = True) -> State:
+    """Take in the feedback of the store, run every stage, and put the winner in charge if the gate promotes it.
+
+    Args:
+        deploy: Put the winner in charge; if not, only package it.
+    """
+    log = get_run_logger()
+    try:
+        with exclusive(log) as working:
+            report = take_in(working, FEEDBACK, log)
+            states = run_stages(working)
+            decision = read_json(working.root / "artifacts/gate/decision.json")
+            outcome = f"Gate: {decision['verdict']} ({decision['reasons'][0]})"
+            if deploy and decision["verdict"] == "promote":
+                outcome = put_in_charge(working, "promote", decision["reasons"][0])
+    except RecloopError as error:
+        return Failed(message=str(error))
+    return Completed(message=f"{sentence(report)} {summary(states)} {outcome}")
+
+
+if __name__ == "__main__":
+    terminal.main(retrain)

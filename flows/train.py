@@ -1,0 +1,88 @@
+"""One run of all stages, from validation to the packaged winner, with what may be varied as a form."""
+
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from prefect import flow, get_run_logger
+from prefect.states import Completed, Failed, State
+from pydantic import Field
+
+from flows import terminal
+from flows.forms import allowed, choices, chosen
+from flows.ingest import take_in
+from flows.parameters import override
+from flows.project import exclusive
+from flows.stages import run_stages, summary
+from recloop import models as families
+from recloop import sources
+from recloop.config import load_params, section
+from recloop.data.splits import SplitConfig
+from recloop.devices import DeviceName
+from recloop.errors import ConfigError, RecloopError
+
+ModelName = choices("ModelName", families.names(), keep=None)
+NewData = choices("NewData", sources.names(), keep="no new data")
+SplitStrategy = choices("SplitStrategy", allowed(SplitConfig.model_fields["strategy"]))
+SplitTargets = choices("SplitTargets", allowed(SplitConfig.model_fields["targets"]))
+Device = choices("Device", get_args(DeviceName))
+
+
+@flow(name="train")
+def train(
+    *,
+    models: list[ModelName] = [],  # noqa: B006 - never changed, and the form starts from a list
+    source: NewData = NewData.KEEP,
+    split_strategy: SplitStrategy = SplitStrategy.KEEP,
+    split_targets: SplitTargets = SplitTargets.KEEP,
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None,
+    device: Device = Device.KEEP,
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None,
+    epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None,
+) -> State:
+    """Bring every stage of dvc.yaml up to date: validate, split, train, evaluate, gate, package, drift.
+
+    What is left alone stays as it is in params.yaml; what is set is written there before the first stage runs.
+
+    Args:
+        models: Models to train and compare (train.models); none means those of params.yaml.
+        source: Ingest from this source first; its options stand in params.yaml.
+        split_strategy: Training and test are divided by time for everyone, or by each person's last event.
+        split_targets: What is asked of a person's events after the split: each in turn, the last, or all as one set.
+        test_fraction: Share of the newest events that make the test, above 0 and below 1 (split.test_fraction).
+        device: Where to train (train.device); auto takes CUDA where there is one.
+        seed: Seed of all draws while training (train.seed).
+        epochs: Most passes over the data, for those of the models that make passes.
+    """
+    log = get_run_logger()
+    try:
+        with exclusive(log) as working:
+            wanted: dict[str, Any] = {
+                "train.models": [str(name) for name in models] or None,
+                "train.device": chosen(device),
+                "train.seed": seed,
+                "split.strategy": chosen(split_strategy),
+                "split.targets": chosen(split_targets),
+                "split.test_fraction": test_fraction,
+            }
+            if epochs is not None:
+                wanted |= _epochs(working.root, models, epochs)
+            override(working.root, wanted, log)
+            if new := chosen(source):
+                take_in(working, new, log)
+            states = run_stages(working)
+    except RecloopError as error:
+        return Failed(message=str(error))
+    return Completed(message=summary(states))
+
+
+def _epochs(root: Path, models: list[ModelName], epochs: int) -> dict[str, int]:
+    """Where `params.yaml` holds the number of epochs of those models of the run that have one."""
+    names = [str(name) for name in models] or section(load_params(root / "params.yaml"), "train").get("models", [])
+    found = [name for name in names if "epochs" in families.find(name).Config.model_fields]
+    if not found:
+        raise ConfigError(f"epochs is set, but none of {', '.join(names)} trains in epochs; leave it empty.")
+    return {f"train.{name}.epochs": epochs for name in found}
+
+
+if __name__ == "__main__":
+    terminal.main(train)

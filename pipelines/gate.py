@@ -1,0 +1,89 @@
+"""Stage `gate`: the evaluations of this run and the champion in; a decision and the leaderboard out."""
+
+import hashlib
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines import run
+from pipelines.evaluate import ARTIFACTS, SPLIT, read_questions
+from recloop.config import load_params, parse, section
+from recloop.data.bundles import verify
+from recloop.data.tables import read_json, read_parquet, write_json
+from recloop.devices import choose
+from recloop.errors import ConfigError, DataError
+from recloop.evaluation.contenders import fit, rival
+from recloop.evaluation.gate import Contender, Decision, GateConfig, decide, leaderboard
+from recloop.evaluation.questions import Questions
+from recloop.evaluation.ranking import EvaluateConfig
+from recloop.models import storage
+from recloop.progress import track
+
+POINTER = ARTIFACTS / "champion" / "champion.json"
+DECISION = ARTIFACTS / "gate" / "decision.json"
+LEADERBOARD = ARTIFACTS / "gate" / "leaderboard.csv"
+
+
+def main() -> None:
+    """Compare the models of `train.models` with the baseline and the champion, and decide."""
+    params = load_params()
+    config = parse(GateConfig, section(params, "gate"), "params.yaml: gate")
+    evaluating = parse(EvaluateConfig, section(params, "evaluate"), "params.yaml: evaluate")
+    training, device, questions = section(params, "train"), choose(evaluating.device), read_questions(evaluating)
+
+    champion, manifest = None, None
+    if POINTER.is_file():
+        bundle = ARTIFACTS / "bundles" / read_json(POINTER)["bundle"]
+        manifest = verify(bundle)
+        champion = rival(*storage.load(bundle, device), questions, config, bundle=bundle.name, progress=track)
+    candidates = [_candidate(name, questions, manifest) for name in _models(training)]
+    baseline = next((one for one in candidates if one.model == config.baseline), None)
+    if baseline is None:
+        train, seed = read_parquet(SPLIT / "train.parquet"), training.get("seed", 0)
+        fitted = fit(config.baseline, training.get(config.baseline), train, device=device, seed=seed, progress=track)
+        baseline = rival(*fitted, questions, config, progress=track)
+    decision = decide(candidates, baseline=baseline, champion=champion, config=config)
+
+    write_json(decision.record(), DECISION)
+    leaderboard(candidates, config.metric).write_csv(LEADERBOARD)
+    _show(decision)
+
+
+def _models(training: dict[str, Any]) -> list[str]:
+    models = training.get("models")
+    if not isinstance(models, list) or not models:
+        raise ConfigError(f"params.yaml: train.models is {models!r}, but must list at least one model; name some.")
+    return models
+
+
+def _candidate(name: str, questions: Questions, manifest: dict[str, Any] | None) -> Contender:
+    folder = ARTIFACTS / "evaluation" / name
+    record = read_json(folder / "metrics.json")
+    if record["questions"] != questions.fingerprint():
+        raise DataError(f"{folder} answers other questions than {SPLIT} asks now; run 'dvc repro' to evaluate again.")
+    weights = (ARTIFACTS / "models" / name / storage.WEIGHTS).read_bytes()
+    return Contender(
+        model=name,
+        users=read_parquet(folder / "users.parquet"),
+        metrics=record["metrics"],
+        slices=record["slices"],
+        latency_ms=read_json(ARTIFACTS / "timings" / f"{name}.json")["latency_ms"],
+        is_champion=manifest is not None
+        and manifest["model"] == name
+        and manifest["files"][storage.WEIGHTS]["sha256"] == hashlib.sha256(weights).hexdigest(),
+    )
+
+
+def _show(decision: Decision) -> None:
+    if sys.stdout.isatty():
+        table = Table("model", decision.metric, "passed", title=f"Gate: {decision.verdict}")
+        for one in sorted(decision.candidates, key=lambda one: -one.value):
+            table.add_row(one.model, f"{one.value:.4f}", "yes" if one.passed else "no")
+        Console().print(table)
+    print(f"{decision.verdict}: {decision.reasons[0]} All reasons: {DECISION}")
+
+
+if __name__ == "__main__":
+    run(main)

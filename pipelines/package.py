@@ -1,0 +1,129 @@
+"""Stage `package`: the gate's winner, or the champion that it kept, as a bundle in `artifacts/bundle`."""
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+
+import polars as pl
+import torch
+import yaml
+
+from pipelines import run
+from recloop.columns import ITEM, TIME, USER
+from recloop.config import load_params, parse, section
+from recloop.data.bundles import copy
+from recloop.data.sequences import Contexts
+from recloop.data.tables import read_json, read_parquet
+from recloop.data.vocabulary import Vocabulary
+from recloop.models import find, storage
+from recloop.models.base import FitContext, Model, TrainingData
+from recloop.serving.bundle import write_bundle
+from recloop.serving.recommender import ServeConfig
+
+BUNDLE = Path("artifacts/bundle")
+BUNDLES = Path("artifacts/bundles")
+CLEAN = Path("artifacts/clean")
+DATA = Path("data.dvc")
+DECISION = Path("artifacts/gate/decision.json")
+EVALUATION = Path("artifacts/evaluation")
+MODELS = Path("artifacts/models")
+SPLIT = Path("artifacts/split/split.json")
+TRAIN = Path("artifacts/split/train.parquet")
+VALIDATION = Path("artifacts/validation/validation.json")
+
+BASELINE = "popularity"
+RECORDED = ("validate", "split", "evaluate", "gate", "serve")
+
+
+def main() -> None:
+    """Package the winner; the champion's own bundle if it stays; the baseline if there is neither."""
+    decision = read_json(DECISION)
+    if decision["winner"] is None and decision["champion"]:
+        manifest = copy(BUNDLES / decision["champion"]["bundle"], BUNDLE)
+    else:
+        manifest = _package(decision["winner"] or BASELINE, decision)
+    print(f"bundle {manifest['id']} with {manifest['model']}: {manifest['n_items']} items, {manifest['n_users']} users")
+
+
+def _package(name: str, decision: Mapping[str, Any]) -> dict[str, Any]:
+    params = load_params()
+    parse(ServeConfig, section(params, "serve"), "params.yaml: serve")
+    model, vocabulary, seed = _trained(name) if (MODELS / name).is_dir() else _baseline()
+    interactions = read_parquet(CLEAN / "interactions.parquet")
+    items = CLEAN / "items.parquet"
+    return write_bundle(
+        BUNDLE,
+        model=model,
+        vocabulary=vocabulary,
+        seed=seed,
+        interactions=interactions,
+        items=read_parquet(items) if items.is_file() else None,
+        record=_record(name, decision, params, interactions),
+    )
+
+
+def _trained(name: str) -> tuple[Model, Vocabulary, int]:
+    return *storage.load(MODELS / name), read_json(MODELS / name / storage.DESCRIPTION)["seed"]
+
+
+def _baseline() -> tuple[Model, Vocabulary, int]:
+    """Popularity of the training part, for a run that did not train it."""
+    train = read_parquet(TRAIN)
+    vocabulary = Vocabulary(train[ITEM])
+    kind = find(BASELINE)
+    model = kind(kind.Config(), len(vocabulary))
+    histories = Contexts.from_frame(train, Vocabulary(train[USER]), vocabulary)
+    data = TrainingData(histories=histories, n_items=len(vocabulary))
+    model.fit(data, FitContext(device=torch.device("cpu")))
+    return model, vocabulary, 0
+
+
+def _record(
+    name: str, decision: Mapping[str, Any], params: Mapping[str, Any], interactions: pl.DataFrame
+) -> dict[str, Any]:
+    """Where the bundle comes from; of the parameters, only those that shaped it, and none that say where data lie."""
+    evaluation = EVALUATION / name / "metrics.json"
+    measured = read_json(evaluation) if evaluation.is_file() else {"metrics": {}, "ci95": {}}
+    validation = read_json(VALIDATION)
+    train = section(params, "train")
+    return {
+        "git_revision": _git_revision(),
+        "data": {
+            "hash": _data_hash(),
+            "rows": interactions.height,
+            "window": [_iso(interactions[TIME].min()), _iso(interactions[TIME].max())],
+            "train_window": read_json(SPLIT)["train_window"],
+        },
+        "params": {key: params[key] for key in RECORDED if params.get(key)} | {"train": {name: train.get(name) or {}}},
+        "metrics": measured["metrics"],
+        "ci95": measured["ci95"],
+        "validation": {"success": validation["success"], "quarantined": validation["quarantined"]},
+        "decision": {"verdict": decision["verdict"], "reasons": decision["reasons"]},
+    }
+
+
+def _iso(moment: Any) -> str:
+    return cast("datetime", moment).isoformat()
+
+
+def _data_hash() -> str:
+    """The version of the data as DVC names it, or ``unknown`` for data that DVC does not track."""
+    if not DATA.is_file():
+        return "unknown"
+    return yaml.safe_load(DATA.read_text(encoding="utf-8"))["outs"][0]["md5"]
+
+
+def _git_revision() -> str:
+    """The checked-out commit, or ``unknown`` outside of git."""
+    git = shutil.which("git")
+    if git is None:
+        return "unknown"
+    done = subprocess.run([git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S603 - fixed
+    return done.stdout.strip() if done.returncode == 0 else "unknown"
+
+
+if __name__ == "__main__":
+    run(main)

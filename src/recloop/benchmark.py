@@ -1,0 +1,359 @@
+"""Fair comparison on any pair of files: train on one, rank the whole catalogue for every user of the other.
+
+Shapes: E test users, I items of the catalogue, T targets.
+"""
+
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import numpy as np
+import polars as pl
+import torch
+import yaml
+from numpy.typing import NDArray
+
+from recloop import devices, models
+from recloop.columns import ITEM, TIME, USER, VALUE
+from recloop.config import parse
+from recloop.data.sequences import Contexts, Examples
+from recloop.data.splits import examples
+from recloop.data.tables import (
+    TIMESTAMP,
+    canonical_attributes,
+    canonical_interactions,
+    canonical_knowledge,
+    read_parquet,
+    require_columns,
+    write_json,
+)
+from recloop.data.vocabulary import UNKNOWN, Vocabulary
+from recloop.errors import ConfigError, DataError
+from recloop.evaluation.ranking import categories
+from recloop.evaluation.significance import bootstrap_mean
+from recloop.metrics import Metric, Predictions, Ranking, Slates, depth
+from recloop.metrics import parse as parse_metric
+from recloop.models.base import FitContext, IterativeModel, Model, TrainingData, check_needs
+from recloop.progress import track
+from recloop.retrieval.exact import Candidates, rank_examples
+from recloop.training.config import TrainConfig
+from recloop.training.loop import train as train_in_passes
+
+POSITION = "position"
+NEGATIVES = "negatives"
+SAMPLED = "sampled_"
+
+
+def run(
+    *,
+    train: Path,
+    test: Path,
+    model: str,
+    valid: Path | None = None,
+    items: Path | None = None,
+    users: Path | None = None,
+    knowledge: Path | None = None,
+    negatives: Path | None = None,
+    settings: Sequence[str] = (),
+    metrics: Sequence[str] = ("recall@20", "ndcg@20"),
+    seed: int = 0,
+    device: str = "auto",
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """Train one model on one file and measure how it ranks for the users of another.
+
+    All files are Parquet. Interactions have `user_id` and `item_id`, integers or text, and, where known, `timestamp` or
+    `position` (the order of a user's events), and `value`. The catalogue is the items of `train`. A user's context is
+    everything in `train` and `valid`; the items of that context are masked, test rows among them are dropped, and what
+    remains of a user's test rows is one set of right answers. A test item outside the catalogue is never found, and
+    counts; so does a test user of whom nothing is known.
+
+    Args:
+        train: what the model learns from.
+        test: what it has to find.
+        model: the model's name.
+        valid: events between the two; for early stopping, then context, never learnt from.
+        items: attributes of items; a column `categories` makes diversity defined.
+        users: attributes of users.
+        knowledge: triples.
+        negatives: `user_id` and a list `negatives`: rank the test items among these instead of the whole catalogue,
+            masking nothing. Such metrics carry the prefix ``sampled_``; they compare with papers and decide nothing.
+        settings: ``KEY=VALUE`` parameters of the model, values as in YAML.
+        metrics: names such as ``ndcg@10``.
+        seed: seeds every draw.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        out: where to write the report as JSON.
+
+    Returns:
+        The report.
+
+        - `model`, `config`, `device`, `seed`, and `ranking`: ``full`` or ``sampled``.
+        - `users`, `items` and `rows` of `train`; `valid_rows`, `test_rows`.
+        - `test_users` who were ranked for; `cold_users` among them, of whom `train` has nothing.
+        - `seen_targets` and `repeated_targets`, test rows that were dropped; `unknown_targets`, outside the catalogue.
+        - `passes` over the data that were made, 0 for a model without passes; `fit_seconds`; `rank_seconds`, which
+          include the metrics; `peak_rss_mb` of this process, in MiB.
+        - `metrics`, name -> mean over test users; `ci95`, name -> bounds of the mean's 95% bootstrap interval over
+          users. Coverage and gini are no means and have no interval.
+
+    Raises:
+        ConfigError: a metric, parameter or device is unknown or of the wrong form.
+        ModelError: the model is unknown or lacks something that it needs.
+        DataError: a file or column is missing or cannot be read, or nothing is left to ask.
+    """
+    kind = models.find(model)
+    config = parse(kind.Config, _settings(settings), "--set")
+    wanted = _wanted(metrics, kind)
+    where = _device(device)
+    if out is not None and out.is_dir():
+        raise DataError(f"{out} is a folder, but the report is a file; name one, for example {out}/report.json.")
+    data = _read(train, test, valid)
+    features = _attributes(items, users, knowledge)
+    catalogue, learners = Vocabulary(data.train[ITEM]), Vocabulary(data.train[USER])
+    asked, people, account = examples(
+        pl.concat([data.train, data.valid]), data.test, catalogue, mode="all", mask_seen=negatives is None
+    )
+    if not len(asked):
+        raise DataError(f"{test} leaves nothing to find, as training has all of its rows; give other test rows.")
+    candidates = None if negatives is None else _candidates(negatives, asked, people, catalogue)
+
+    training = TrainingData(
+        histories=Contexts.from_frame(data.train, learners, catalogue),
+        n_items=len(catalogue),
+        valid=_validation(data, catalogue),
+    )
+    trainee = kind(config, len(catalogue), where)
+    started = time.perf_counter()
+    passes = _fit(trainee, training, FitContext(device=where, seed=seed, progress=track))
+    fitted = time.perf_counter()
+    answers = _answer(trainee, asked, candidates, depth(wanted))
+    slates = Slates(
+        items=answers.items,
+        popularity=np.bincount(training.histories.items, minlength=len(catalogue)),
+        features=None if features is None else categories(features, catalogue),
+    )
+    values = {metric.name: metric(answers.given(metric.takes, slates)) for metric in wanted}
+    ranked = time.perf_counter()
+
+    prefix = SAMPLED if candidates else ""
+    means, ci95 = _means(values, prefix, seed)
+    report: dict[str, Any] = {
+        "model": model,
+        "config": config.model_dump(mode="json"),
+        "device": str(where),
+        "seed": seed,
+        "ranking": "sampled" if candidates else "full",
+        "users": len(learners),
+        "items": len(catalogue),
+        "rows": data.train.height,
+        "valid_rows": data.valid.height,
+        "test_rows": data.test.height,
+        "test_users": len(asked),
+        "cold_users": int(np.count_nonzero(learners.encode(people.ids)[asked.users] == UNKNOWN)),
+        "seen_targets": account.seen,
+        "repeated_targets": account.repeated,
+        "unknown_targets": account.unknown,
+        "passes": passes,
+        "fit_seconds": round(fitted - started, 4),
+        "rank_seconds": round(ranked - fitted, 4),
+        "peak_rss_mb": round(_peak_rss_mb(), 1),
+        "metrics": means,
+        "ci95": ci95,
+    }
+    if out is not None:
+        write_json(report, out)
+    return report
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Data:
+    """Canonical interactions; the time of all of `test` lies after the others."""
+
+    train: pl.DataFrame
+    valid: pl.DataFrame
+    test: pl.DataFrame
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answers:
+    ranking: Ranking
+    predictions: Predictions
+    items: NDArray[np.int64]
+
+    def given(self, kind: type, slates: Slates) -> Ranking | Predictions | Slates:
+        return {Ranking: self.ranking, Predictions: self.predictions, Slates: slates}[kind]
+
+
+def _settings(pairs: Sequence[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        if not (key.strip() and sign):
+            raise ConfigError(f"--set {pair!r} is not KEY=VALUE; write for example --set regularization=100.")
+        try:
+            values[key.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {pair!r} has a value that is not valid YAML; quote or correct it.") from None
+    return values
+
+
+def _wanted(names: Sequence[str], kind: type[Model]) -> list[Metric]:
+    wanted = list({metric.name: metric for metric in map(parse_metric, names)}.values())
+    for metric in wanted:
+        if metric.takes is Predictions and "values" not in kind.needs:
+            raise ConfigError(
+                f"Metric '{metric.name}' needs a model that predicts ratings, which {kind.name()} does not; "
+                "leave the metric out."
+            )
+    return wanted
+
+
+def _device(name: str) -> torch.device:
+    if name not in get_args(devices.DeviceName):
+        raise ConfigError(f"device is {name!r}, but it must be 'auto', 'cpu' or 'cuda'; correct it.")
+    return devices.choose(cast("devices.DeviceName", name))
+
+
+def _read(train: Path, test: Path, valid: Path | None) -> _Data:
+    learnt, held = _plain(train), _plain(test)
+    between = learnt.clear() if valid is None else _plain(valid)
+    known = [learnt, between]
+    order = next((name for name in (TIME, POSITION) if all(name in frame.columns for frame in known)), None)
+    learnt = _canonical(learnt, order, str(train), constant=0)
+    between = _canonical(between, order, str(valid), constant=1)
+    last = pl.concat([learnt[TIME], between[TIME]]).cast(pl.Int64).to_numpy().max()
+    return _Data(train=learnt, valid=between, test=_canonical(held, None, str(test), constant=int(last) + 1))
+
+
+def _plain(path: Path) -> pl.DataFrame:
+    frame = read_parquet(path)
+    require_columns(frame, (USER, ITEM), str(path))
+    if frame.is_empty():
+        raise DataError(f"{path} holds no rows; give interactions.")
+    columns = [name for name in (USER, ITEM, TIME, POSITION, VALUE) if name in frame.columns]
+    for name in columns:
+        if empty := frame[name].null_count():
+            raise DataError(f"{path}: {empty} cell(s) of '{name}' are empty; fill them or leave the rows out.")
+    return frame.select(columns).with_columns(_ids(frame, name, path) for name in (USER, ITEM))
+
+
+def _ids(frame: pl.DataFrame, name: str, path: Path) -> pl.Series:
+    kind = frame.schema[name]
+    if not (kind.is_integer() or isinstance(kind, pl.String | pl.Categorical | pl.Enum)):
+        raise DataError(f"{path}: '{name}' has type {kind}, but ids must be integers or text; convert them.")
+    return frame[name].cast(pl.String)
+
+
+def _canonical(frame: pl.DataFrame, order: str | None, origin: str, *, constant: int) -> pl.DataFrame:
+    """Interactions in canonical form; their time is the column `order`, or `constant` microseconds."""
+    if order == TIME:
+        return canonical_interactions(frame, origin)
+    if order == POSITION and not frame.schema[POSITION].is_integer():
+        raise DataError(
+            f"{origin}: '{POSITION}' has type {frame.schema[POSITION]}, but must be an integer; convert it."
+        )
+    when = pl.lit(constant, dtype=pl.Int64) if order is None else pl.col(order).cast(pl.Int64)
+    return canonical_interactions(frame.with_columns(when.cast(TIMESTAMP).alias(TIME)), origin)
+
+
+def _attributes(items: Path | None, users: Path | None, knowledge: Path | None) -> pl.DataFrame | None:
+    """The items' attributes; the other tables are only checked, as no model takes them yet."""
+    if users is not None:
+        canonical_attributes(read_parquet(users), USER, str(users))
+    if knowledge is not None:
+        canonical_knowledge(read_parquet(knowledge), str(knowledge))
+    return None if items is None else canonical_attributes(read_parquet(items), ITEM, str(items))
+
+
+def _validation(data: _Data, catalogue: Vocabulary) -> Examples | None:
+    """All validation rows of a user as one question, whose context is the training rows."""
+    if data.valid.is_empty():
+        return None
+    last = int(data.train[TIME].cast(pl.Int64).to_numpy().max())
+    later = data.valid.with_columns(pl.lit(last + 1, dtype=pl.Int64).cast(TIMESTAMP).alias(TIME))
+    asked = examples(data.train, later, catalogue, mode="all")[0]
+    return asked if len(asked) else None
+
+
+def _fit(model: Model, training: TrainingData, context: FitContext) -> int:
+    """Train, and stop early where there is validation; the number of passes made, 0 for a model without."""
+    if isinstance(model, IterativeModel):
+        return len(train_in_passes(model, training, TrainConfig(), context).points)
+    check_needs(type(model), training)
+    model.fit(training, context)
+    return 0
+
+
+def _candidates(path: Path, asked: Examples, people: Vocabulary, catalogue: Vocabulary) -> Candidates:
+    """The listed negatives and the right answers of each test user, as far as they are in the catalogue."""
+    frame = read_parquet(path)
+    require_columns(frame, (USER, NEGATIVES), str(path))
+    if not isinstance(frame.schema[NEGATIVES], pl.List):
+        raise DataError(f"{path}: '{NEGATIVES}' has type {frame.schema[NEGATIVES]}, but must be a list of item ids.")
+    lists = frame.select(_ids(frame, USER, path), NEGATIVES)
+    example = np.full(len(people) + 1, UNKNOWN)  # the last place is that of UNKNOWN users
+    example[asked.users] = np.arange(len(asked))
+    lacking = np.setdiff1d(np.arange(len(asked)), example[people.encode(lists[USER])])
+    if len(lacking):
+        raise DataError(
+            f"{path} lists no negatives for {len(lacking)} test user(s), the first is "
+            f"'{people.ids[int(asked.users[lacking[0]])]}'; add them or drop these test rows."
+        )
+    rows = lists.explode(NEGATIVES).drop_nulls()
+    own = np.repeat(np.arange(len(asked)), np.diff(asked.offsets))
+    owners = np.concatenate([example[people.encode(rows[USER])], own])
+    items = np.concatenate([catalogue.encode(_ids(rows, NEGATIVES, path)), asked.targets])
+    usable = np.flatnonzero((owners != UNKNOWN) & (items != UNKNOWN))
+    usable = usable[np.argsort(owners[usable], kind="stable")]
+    return Candidates(offsets=np.searchsorted(owners[usable], np.arange(len(asked) + 1)), items=items[usable])
+
+
+def _answer(model: Model, asked: Examples, candidates: Candidates | None, k: int) -> _Answers:
+    batches = list(rank_examples(model, asked, k, mask_seen=candidates is None, candidates=candidates, progress=track))
+    predicted = np.concatenate([batch.target_scores for batch in batches])
+    known = ~np.isnan(predicted)
+    owners = np.repeat(np.arange(len(asked)), np.diff(asked.offsets))[known]
+    return _Answers(
+        ranking=Ranking(
+            ranks=np.concatenate([batch.ranks for batch in batches]),
+            offsets=asked.offsets,
+            n_candidates=np.concatenate([batch.n_candidates for batch in batches]),
+        ),
+        predictions=Predictions(
+            predicted=predicted[known],
+            actual=asked.values[known],
+            users=np.unique(owners, return_inverse=True)[1],
+        ),
+        items=np.concatenate([batch.top.items for batch in batches]),
+    )
+
+
+def _means(
+    values: Mapping[str, NDArray[np.float64] | float], prefix: str, seed: int
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    means: dict[str, float] = {}
+    ci95: dict[str, list[float]] = {}
+    for name, value in values.items():
+        if not isinstance(value, np.ndarray):
+            means[prefix + name] = value
+            continue
+        defined = value[~np.isnan(value)]
+        if not len(defined):
+            raise DataError(
+                f"Metric '{name}' is not defined for any test user of these files; leave it out, or give what it "
+                "needs, such as items with categories for diversity."
+            )
+        interval = bootstrap_mean(defined, seed=seed)
+        means[prefix + name] = interval.mean
+        ci95[prefix + name] = [interval.low, interval.high]
+    return means, ci95
+
+
+def _peak_rss_mb() -> float:
+    """The largest resident memory of this process so far, in MiB; Linux counts it in KiB, macOS in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20) if sys.platform == "darwin" else peak / (1 << 10)

@@ -1,0 +1,23 @@
+"""What a check may look at."""
+
+from dataclasses import dataclass
+
+from recloop.data.vocabulary import Vocabulary
+from recloop.drift.config import DriftConfig
+from recloop.drift.windows import Windows
+from recloop.models.base import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Two windows, and the model in charge.
+
+    Attributes:
+        windows: the events.
+        config: what counts as drift.
+        model: the champion and its catalogue; `None` if there is none.
+    """
+
+    windows: Windows
+    config: DriftConfig
+    model: tuple[Model, Vocabulary] | None = None

@@ -1,0 +1,235 @@
+"""From a source to a new version of the data: read, write, swap in, version with DVC, push.
+
+`data/` changes in one step and only if its content does; a kill at any moment leaves a whole version, and the next
+ingestion tidies up. The folder ``.recloop/`` in the project's root holds the lock and the version being written.
+"""
+
+import fcntl
+import filecmp
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from recloop import sources
+from recloop.config import Config, parse, section
+from recloop.data import swap
+from recloop.data.tables import write_parquet
+from recloop.errors import ConfigError, DataError
+from recloop.progress import track
+from recloop.sources import Batch, SourceContext, is_appended
+
+DATA = "data"
+POINTER = "data.dvc"
+SCRATCH = ".recloop/ingest"
+
+Progress = Callable[[Iterable[Any], str], Iterable[Any]]
+
+
+class IngestConfig(Config):
+    """Where data come from.
+
+    Attributes:
+        source: full name of a source; its options stand beside it, under the name of the source's module.
+    """
+
+    source: str = "movielens-100k"
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestReport:
+    """What an ingestion did.
+
+    Attributes:
+        source: the source's full name.
+        changed: whether `data.dvc` names another version than before.
+        rows: rows read of each table; no interactions if the source had nothing new.
+        version: MD5 of the data folder, as in `data.dvc`.
+        pushed: whether the version was sent to DVC's default remote; without one it stays here.
+    """
+
+    source: str
+    changed: bool
+    rows: dict[str, int]
+    version: str
+    pushed: bool
+
+
+def ingest(
+    params: Mapping[str, Any], root: Path, source: str | None = None, progress: Progress = track
+) -> IngestReport:
+    """Read a source into ``data/`` and version the result.
+
+    Args:
+        params: the parsed `params.yaml`; its section ``ingest`` counts.
+        root: the project's root, a Git and DVC repository.
+        source: name of the source, instead of ``ingest.source``.
+        progress: shows how far long steps are.
+
+    Raises:
+        ConfigError: an option is unknown or wrong, or `root` is not set up for DVC.
+        SourceError: the source is unknown, unreachable or damaged.
+        DataError: a table breaks a rule, another ingestion is running, or DVC fails.
+    """
+    name, found, options = _configure(params, source)
+    root = root.absolute()
+    if not (root / ".dvc").is_dir():
+        raise ConfigError(
+            f"{root} is not a DVC project, so its data cannot be versioned; run 'git init' and 'dvc init' there first."
+        )
+    with _alone(root) as lock:
+        swap.recover(root / DATA, root / SCRATCH)
+        before = _version(root)
+        cache = sources.cache_folder()
+        context = SourceContext(root=root, data=root / DATA, cache=cache, variant=found.variant, progress=progress)
+        batch = found.source.read(options, context)
+        if batch is None and not (root / DATA).exists():
+            raise DataError(f"The source {name} has nothing new, and there are no data yet; ingest another one first.")
+        if (batch is not None and _write(batch, root, progress)) or not _is_versioned(root, lock):
+            _dvc(root, lock, "add", "--quiet", DATA)
+        pushed = _push(root, lock, progress)
+    rows = {table: frame.height for table, frame in batch.tables.present().items()} if batch else {"interactions": 0}
+    version = _version(root)
+    return IngestReport(source=name, changed=version != before, rows=rows, version=version, pushed=pushed)
+
+
+def recover(root: Path) -> None:
+    """Tidy up after an ingestion that was killed; `ingest` begins with this.
+
+    Raises:
+        DataError: an ingestion is running.
+    """
+    if (root / SCRATCH).is_dir():
+        with _alone(root):
+            swap.recover(root / DATA, root / SCRATCH)
+
+
+def _configure(params: Mapping[str, Any], source: str | None) -> tuple[str, sources.Found, Config]:
+    values = section(params, "ingest")
+    unknown = sorted(values.keys() - {"source", *sources.modules()})
+    if unknown:
+        known = ", ".join(sorted({"source", *sources.modules()}))
+        raise ConfigError(f"params.yaml: ingest.{unknown[0]} is not a known parameter; known ones are: {known}.")
+    chosen = {"source": values["source"]} if "source" in values else {}
+    name = source or parse(IngestConfig, chosen, "params.yaml: ingest").source
+    found = sources.find(name)
+    options = parse(found.source.Config, section(values, found.key), f"params.yaml: ingest.{found.key}")
+    return name, found, options
+
+
+@contextmanager
+def _alone(root: Path) -> Generator[IO[bytes]]:
+    """Hold the project's ingestion lock; it ends with the process, or with the DVC that a killed one left behind."""
+    folder = root / SCRATCH
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder.parent / ".gitignore").write_text("*\n", encoding="utf-8")
+    with (folder / "lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(
+                f"Another ingestion is running in {root}, and only one may run at a time; wait until it has ended."
+            ) from None
+        yield lock
+
+
+def _write(batch: Batch, root: Path, progress: Progress) -> bool:
+    """Write a batch below ``data/``; False if exactly these bytes were there already."""
+    data, scratch = root / DATA, root / SCRATCH
+    if batch.mode == "append":
+        return _append(batch, root)
+    new = swap.stage(scratch)
+    for table, frame in progress(batch.tables.present().items(), "writing tables"):
+        write_parquet(frame, new / _file(table, batch))
+    for path in filter(is_appended, data.rglob("*.parquet")):
+        _link(path, new / path.relative_to(data))
+    if _equal(data, new):
+        swap.recover(data, scratch)
+        return False
+    swap.replace(data, scratch)
+    return True
+
+
+def _append(batch: Batch, root: Path) -> bool:
+    data = root / DATA
+    if not data.exists() and (root / POINTER).exists():
+        raise DataError(
+            f"{data} is missing, so nothing can be appended to it; run 'dvc pull' or 'recloop ingest' first."
+        )
+    assert batch.tables.present().keys() == {"interactions"}, "an appended batch holds interactions only"
+    target = data / _file("interactions", batch)
+    assert is_appended(target), f"'{batch.name}' is not the name of an appended batch"
+    assert not target.exists(), "batches are immutable"
+    staged = swap.stage(root / SCRATCH) / target.name
+    write_parquet(batch.tables.interactions, staged)
+    swap.adopt(staged, target)
+    return True
+
+
+def _file(table: str, batch: Batch) -> Path:
+    return Path("interactions", f"{batch.name}.parquet") if table == "interactions" else Path(f"{table}.parquet")
+
+
+def _link(path: Path, target: Path) -> None:
+    """Give an immutable file a second name, or copy it where the file system has no links."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.hardlink_to(path)
+    except OSError:
+        shutil.copy2(path, target)
+
+
+def _equal(one: Path, other: Path) -> bool:
+    """Whether two folders hold the same files with the same bytes."""
+    names = [{path.relative_to(folder) for path in folder.rglob("*") if path.is_file()} for folder in (one, other)]
+    return names[0] == names[1] and all(filecmp.cmp(one / name, other / name, shallow=False) for name in names[0])
+
+
+def _version(root: Path) -> str:
+    """The MD5 in `data.dvc`; empty if there is none."""
+    pointer = root / POINTER
+    if not pointer.exists():
+        return ""
+    try:
+        return yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]["md5"]
+    except (yaml.YAMLError, LookupError, TypeError):
+        raise DataError(f"{pointer} is not a file of DVC; restore it with 'git checkout {POINTER}'.") from None
+
+
+def _is_versioned(root: Path, lock: IO[bytes]) -> bool:
+    """Whether `data.dvc` names exactly what lies in ``data/``, and DVC's cache holds it."""
+    if not (root / POINTER).exists():
+        return False
+    return json.loads(_dvc(root, lock, "status", "--json", POINTER).stdout) == {}
+
+
+def _push(root: Path, lock: IO[bytes], progress: Progress) -> bool:
+    remote = _dvc(root, lock, "config", "core.remote", check=False).stdout.strip()
+    for _ in progress([remote] if remote else [], f"pushing to '{remote}'"):
+        _dvc(root, lock, "push", "--quiet", POINTER)
+    return bool(remote)
+
+
+def _dvc(root: Path, lock: IO[bytes], *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    done = subprocess.run(  # noqa: S603 - fixed words
+        [sys.executable, "-m", "dvc", *words],
+        cwd=root,
+        env={**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "true"},
+        pass_fds=[lock.fileno()],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if check and done.returncode:
+        reason = " ".join((done.stderr.strip() or done.stdout.strip()).removeprefix("ERROR: ").split())
+        raise DataError(f"'dvc {' '.join(words)}' fails in {root} ({reason}); correct that and ingest again.")
+    return done

@@ -1,0 +1,175 @@
+"""Which bundle is in charge, and how that changes.
+
+Three things say so: the last row of the store's deployments (the truth, which every worker follows), the folder
+`artifacts/bundles/<id>` of the bundle, and the pointer `artifacts/champion/champion.json`, which the stages read. They
+change in the order folder, row, pointer, each in one step: whatever is named exists and is whole at any moment, and
+after a kill between two steps the same command again does the rest. Commands that change them run one after the other.
+"""
+
+import fcntl
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from recloop.data.bundles import copy, verify
+from recloop.data.tables import read_json, write_json
+from recloop.errors import BundleError, DataError, StoreError
+from recloop.store import Deployment, Store
+
+BUNDLE = Path("artifacts/bundle")
+BUNDLES = Path("artifacts/bundles")
+POINTER = Path("artifacts/champion/champion.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What a command did.
+
+    Attributes:
+        changed: whether another bundle is in charge now.
+        bundle: id of the bundle in charge.
+        model: its model's name.
+        message: what happened, for a person.
+    """
+
+    changed: bool
+    bundle: str
+    model: str
+    message: str
+
+
+def promote(root: Path, store: Store, *, reason: str, bundle_folder: Path | None = None) -> Change:
+    """Put a bundle in charge; if it is in charge already, nothing changes but a pointer that lags behind.
+
+    Args:
+        root: the project's root.
+        store: where the deployment is recorded.
+        reason: one sentence, kept with the deployment.
+        bundle_folder: the bundle; by default `artifacts/bundle` of the root.
+
+    Raises:
+        BundleError: the bundle is missing or damaged; the file is named.
+        StoreError: the store cannot be reached.
+    """
+    with _alone(root):
+        source = bundle_folder or root / BUNDLE
+        manifest = verify(source)
+        pointer = _pointer(source, manifest)
+        _keep(source, root / BUNDLES / pointer["bundle"])
+        champion = store.champion()
+        if champion and champion.bundle == pointer["bundle"]:
+            write_json(pointer, root / POINTER)
+            return _change(pointer, f"Bundle {champion.bundle} ({champion.model}) is already in charge.", changed=False)
+        row = store.deploy("promote", pointer["bundle"], pointer["model"], reason)
+        write_json(pointer, root / POINTER)
+        return _change(pointer, f"Bundle {row.bundle} ({row.model}) is in charge now{_instead_of(row)}.", changed=True)
+
+
+def rollback(root: Path, store: Store, *, reason: str) -> Change:
+    """Put the bundle in charge that was there before the present one was promoted.
+
+    Promotions pile up and each rollback takes one away: after promoting a, b and c, one rollback gives b, two give a.
+
+    Raises:
+        StoreError: nothing was promoted before, or the store cannot be reached.
+        BundleError: the earlier bundle is missing or damaged; the one in charge stays.
+    """
+    with _alone(root):
+        earlier = _earlier(store.deployments())
+        folder = root / BUNDLES / earlier
+        pointer = _pointer(folder, verify(folder))
+        row = store.deploy("rollback", pointer["bundle"], pointer["model"], reason)
+        write_json(pointer, root / POINTER)
+        return _change(
+            pointer, f"Bundle {row.bundle} ({row.model}) is in charge again{_instead_of(row)}.", changed=True
+        )
+
+
+def status(root: Path, store: Store) -> dict[str, Any]:
+    """The state of the loop as JSON values; times are ISO 8601.
+
+    Keys: `champion` (the deployment in force, or None), `pointer` (the pointer's content, or None), `agree` (whether
+    the two name the same bundle), `history` (all deployments, oldest first), `events` (how many are stored),
+    `decision` (the latest, or None), `store` (its URL without the password).
+
+    Raises:
+        StoreError: the store cannot be reached.
+    """
+    history = [_readable(asdict(row)) for row in store.deployments()]
+    champion = history[-1] if history else None
+    try:
+        pointer = read_json(root / POINTER)
+    except DataError:
+        pointer = None
+    decisions = store.decisions(limit=1)
+    return {
+        "store": store.url,
+        "champion": champion,
+        "pointer": pointer,
+        "agree": (champion and champion["bundle"]) == (pointer and pointer.get("bundle")),
+        "history": history,
+        "events": store.count_events(),
+        "decision": _readable(asdict(decisions[0])) if decisions else None,
+    }
+
+
+def _keep(source: Path, target: Path) -> None:
+    """Copy a verified bundle to the place where bundles stay, unless it is there and whole."""
+    for leftover in target.parent.glob(f".{target.name}.*"):
+        shutil.rmtree(leftover)
+    try:
+        verify(target)
+    except BundleError:
+        copy(source, target)
+
+
+def _pointer(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return {
+            "bundle": manifest["id"],
+            "model": manifest["model"],
+            "train_window": manifest["data"]["train_window"],
+        }
+    except (KeyError, TypeError):
+        raise BundleError(
+            f"Bundle {folder}: 'manifest.json' does not state its model and training window; package it again."
+        ) from None
+
+
+def _earlier(history: list[Deployment]) -> str:
+    pile: list[str] = []
+    for row in history:
+        if row.action == "promote":
+            pile.append(row.bundle)
+        elif pile:
+            pile.pop()
+    if len(pile) < 2:
+        raise StoreError("There is no earlier bundle to roll back to; promote another one instead.")
+    return pile[-2]
+
+
+def _change(pointer: dict[str, Any], message: str, *, changed: bool) -> Change:
+    return Change(changed=changed, bundle=pointer["bundle"], model=pointer["model"], message=message)
+
+
+def _instead_of(row: Deployment) -> str:
+    return f", instead of {row.previous}" if row.previous else ""
+
+
+def _readable(row: dict[str, Any]) -> dict[str, Any]:
+    moment = datetime.fromtimestamp(row["timestamp"] / 1e6, tz=UTC)
+    return row | {"timestamp": moment.isoformat(timespec="seconds")}
+
+
+@contextmanager
+def _alone(root: Path) -> Generator[None]:
+    """Wait until no other process changes what is in charge."""
+    lock = root / "artifacts" / ".deployments.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

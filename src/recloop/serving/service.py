@@ -1,0 +1,167 @@
+"""The BentoML service: HTTP in front of a `Recommender` and a store of feedback.
+
+Served from a checkout or a built Bento alike; `bentofile.yaml` names it. The bundle lies in the folder that
+`RECLOOP_BUNDLE` names, or in `artifacts/bundle`; events go to the store that `RECLOOP_DATABASE_URL` names. This module
+is also imported by processes that never answer a request: torch and the rest are imported by the worker that does.
+"""
+
+import logging
+import os
+import time
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import anyio
+import anyio.to_thread
+import bentoml
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+
+from recloop.errors import RecloopError, StoreError
+from recloop.serving import counters
+from recloop.serving.bodies import BodyLimit
+from recloop.serving.schemas import (
+    ErrorResponse,
+    FeedbackRequest,
+    FeedbackResponse,
+    ModelResponse,
+    RecommendRequest,
+    RecommendResponse,
+    ScoredItem,
+    SimilarRequest,
+    SimilarResponse,
+)
+
+if TYPE_CHECKING:
+    from recloop.serving.recommender import Recommender, Scored
+
+BUNDLE_VARIABLE = "RECLOOP_BUNDLE"
+DEFAULT_BUNDLE = "artifacts/bundle"
+RETRY_SECONDS = 5
+WRITERS = 4
+"""Batches of feedback under way at once; a store that hangs holds up these, and no recommendation."""
+
+_log = logging.getLogger("bentoml.recloop")
+_pages = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+
+
+@bentoml.service(name="recloop", workers=1, threads=4, traffic={"timeout": 30})
+@bentoml.asgi_app(_pages)
+class RecommendationService:
+    """Personal recommendations, similar items, and the feedback that the next model learns from."""
+
+    def __init__(self) -> None:
+        from recloop.serving.feedback import Feedback
+        from recloop.store import URL_VARIABLE, Store
+
+        if not os.environ.get(URL_VARIABLE):
+            _log.info("%s is not set: feedback goes to a file in %s.", URL_VARIABLE, Path.cwd())
+        self._folder = Path(os.environ.get(BUNDLE_VARIABLE) or DEFAULT_BUNDLE).absolute()
+        self._recommender: Recommender | None = None
+        self._loading = Lock()
+        self._feedback = Feedback(Store.open, time.time)
+        self._writers = anyio.CapacityLimiter(WRITERS)
+        self._load()
+
+    def __is_ready__(self) -> bool:
+        """Whether a bundle is loaded; if none could be loaded so far, it is tried again."""
+        return self._load() is not None
+
+    @bentoml.api(route="/recommend")
+    def recommend(self, request: RecommendRequest, /) -> RecommendResponse:
+        """Items for a known user, for a history, for both (the history counts), or for nobody in particular."""
+        from recloop.serving.recommender import Past
+
+        recommender = self._recommender
+        if recommender is None:
+            return _no_bundle()
+        history = request.history
+        try:
+            answer = recommender.recommend(
+                user_id=request.user_id,
+                history=None if history is None else [Past(**event.model_dump()) for event in history],
+                k=request.k,
+                exclude=request.exclude,
+            )
+        except RecloopError as error:
+            return _problem(400, str(error))
+        response = RecommendResponse(
+            request_id=str(uuid4()),
+            items=_items(answer.items),
+            bundle=recommender.bundle.id,
+            policy=recommender.config.policy,
+            fallback=answer.fallback,
+            ignored=answer.ignored,
+        )
+        counters.count_recommendation(response)
+        return response
+
+    @bentoml.api(route="/similar")
+    def similar(self, request: SimilarRequest, /) -> SimilarResponse:
+        """Items like one item of the catalogue."""
+        from recloop.serving.recommender import UnknownItemError
+
+        recommender = self._recommender
+        if recommender is None:
+            return _no_bundle()
+        try:
+            items = recommender.similar(request.item_id, request.k)
+        except UnknownItemError as error:
+            return _problem(404, str(error))
+        return SimilarResponse(items=_items(items), bundle=recommender.bundle.id)
+
+    @bentoml.api(route="/feedback")
+    async def feedback(self, request: FeedbackRequest, /) -> FeedbackResponse:
+        """Take events; those accepted are committed to the store before this answers."""
+        try:
+            response = await anyio.to_thread.run_sync(self._feedback.take, request.events, limiter=self._writers)
+        except StoreError as error:
+            _log.error("Feedback refused: %s", error)
+            counters.count_unavailable(len(request.events))
+            sentence = "The store of events cannot be reached now, and nothing was stored; send the events again later."
+            return _problem(503, sentence, **{"Retry-After": str(RETRY_SECONDS)})
+        counters.count_feedback(response)
+        return response
+
+    @_pages.get("/model", responses={503: {"model": ErrorResponse}})
+    def model(self) -> ModelResponse:
+        """The manifest of the bundle that is serving."""
+        recommender = self._recommender
+        return _no_bundle() if recommender is None else ModelResponse(manifest=recommender.bundle.manifest)
+
+    @bentoml.on_shutdown
+    def close(self) -> None:
+        """Give the store's connections back."""
+        self._feedback.close()
+
+    def _load(self) -> "Recommender | None":
+        """The recommender, from the bundle's folder if it is not loaded yet; `None` if the bundle cannot be used."""
+        if self._recommender is None:
+            from recloop.serving.bundle import Bundle
+            from recloop.serving.recommender import Recommender
+
+            with self._loading:
+                if self._recommender is None:
+                    try:
+                        self._recommender = Recommender(Bundle.load(self._folder))
+                    except RecloopError as error:
+                        _log.error("Not ready: %s", error)
+        return self._recommender
+
+
+RecommendationService.add_asgi_middleware(BodyLimit)  # pyright: ignore[reportArgumentType] - BentoML's type is not ASGI's
+
+
+def _items(scored: "list[Scored]") -> list[ScoredItem]:
+    return [ScoredItem(item_id=item.item_id, score=item.score) for item in scored]
+
+
+def _no_bundle() -> Any:
+    return _problem(503, "No bundle is loaded; package a model, or name its folder in RECLOOP_BUNDLE.")
+
+
+def _problem(status: int, sentence: str, **headers: str) -> Any:
+    """An answer that is sent as it is, in place of the documented one."""
+    return JSONResponse({"error": sentence}, status_code=status, headers=headers)

@@ -1,0 +1,155 @@
+"""Connections to the store's database, and its failures as sentences.
+
+SQLite runs with a write-ahead log (readers never wait for the writer), `synchronous=FULL` (a commit survives a power
+cut) and a busy timeout; its transactions that write say so when they begin, since one that turns from reading to
+writing half-way may fail at once instead of waiting. PostgreSQL runs at READ COMMITTED, and does not wait for a lock
+without end.
+"""
+
+import sqlite3
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select, text
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.sql import func
+
+from recloop.errors import StoreError
+from recloop.store.schema import METADATA
+
+_BUSY_SECONDS = 15
+_CONNECT_SECONDS = 5
+_WRITES = "recloop_writes"
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_SETUP_LOCK = 7_301_001
+"""Key of the PostgreSQL advisory lock under which tables are made."""
+
+
+def connect(address: str) -> Engine:
+    """An engine for the database at `address`, with the tables made if they are missing.
+
+    Several processes may do this at the same moment.
+
+    Raises:
+        StoreError: the address is not one of SQLite or PostgreSQL, or the database cannot be reached or is damaged.
+    """
+    url = _parse(address)
+    sqlite = url.get_backend_name() == "sqlite"
+    engine = _sqlite(url) if sqlite else _postgresql(url)
+    try:
+        with writing(engine) as connection:
+            if not sqlite:
+                connection.execute(select(func.pg_advisory_xact_lock(_SETUP_LOCK)))
+            METADATA.create_all(connection)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Generator[Connection]:
+    """One transaction that writes: committed at the end of the block, or rolled back with its exception."""
+    with (
+        _sentences(engine.url),
+        engine.connect().execution_options(**{_WRITES: True}) as connection,
+        connection.begin(),
+    ):
+        yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Generator[Connection]:
+    """One transaction that reads."""
+    with _sentences(engine.url), engine.connect() as connection:
+        yield connection
+
+
+def ping(engine: Engine) -> None:
+    """Ask the database for nothing.
+
+    Raises:
+        StoreError: it does not answer.
+    """
+    with reading(engine) as connection:
+        connection.execute(text("SELECT 1"))
+
+
+def _parse(address: str) -> URL:
+    remedy = "write sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+    try:
+        url = make_url(address)
+    except (ArgumentError, ValueError):
+        raise StoreError(f"RECLOOP_DATABASE_URL is not the URL of a database; {remedy}.") from None
+    if url.drivername in {"postgres", "postgresql"}:
+        url = url.set(drivername="postgresql+psycopg")
+    if url.drivername not in {"sqlite", "sqlite+pysqlite", "postgresql+psycopg"}:
+        raise StoreError(f"The store cannot use '{url.drivername}' databases; {remedy}.")
+    if url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}:
+        raise StoreError("The store cannot be an SQLite database in memory, which no other process sees; name a file.")
+    return url
+
+
+def _sqlite(url: URL) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: sqlite3.Connection, _: Any) -> None:
+        connection.isolation_level = None
+        _use_write_ahead_log(connection)
+        connection.execute("PRAGMA synchronous=FULL")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Change to the write-ahead log if need be; SQLite does not wait by itself when another process is changing too."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+def _postgresql(url: URL) -> Engine:
+    limits = f"-c lock_timeout={_BUSY_SECONDS}s -c idle_in_transaction_session_timeout=60s"
+    return create_engine(
+        url,
+        connect_args={"connect_timeout": _CONNECT_SECONDS, "options": limits},
+        isolation_level="READ COMMITTED",
+        pool_pre_ping=True,
+    )
+
+
+@contextmanager
+def _sentences(url: URL) -> Generator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error, UnicodeEncodeError) as error:
+        raise StoreError(_sentence(url, error)) from None
+
+
+def _sentence(url: URL, error: Exception) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    where = f"The store at {url.set(query={}).render_as_string(hide_password=True)}"
+    reason = " ".join(str(cause).split()).rstrip(".;")
+    if url.password:
+        reason = reason.replace(url.password, "***")
+    code = getattr(cause, "sqlite_errorcode", None)
+    if code in _DAMAGED:
+        return f"{where} is damaged ({reason}); restore the file from a backup, or move it away to start anew."
+    if code == sqlite3.SQLITE_BUSY or getattr(cause, "sqlstate", None) == "55P03":
+        return f"{where} is held by another process ({reason}); wait for it to finish, then try again."
+    if isinstance(error, (DataError, IntegrityError, UnicodeEncodeError)):
+        return f"{where} refuses a value ({reason}); correct it and write again."
+    return f"{where} cannot be reached ({reason}); start the database or correct RECLOOP_DATABASE_URL."

@@ -1,0 +1,148 @@
+"""Events: what people did. Each is stored once, however often its sender repeats it.
+
+**Reading in order.** A reader that remembers the last `seq` it saw must never miss a row that appears later with a
+lower one. SQLite has one writer at a time, so rows appear in the order of `seq`. PostgreSQL gives `seq` to a row before
+its transaction commits, so of two transactions the one with the higher `seq` may commit first. Therefore a writer holds
+a shared advisory lock from before its first `seq` until its commit, and `last_seq` takes the same lock exclusively for
+one query: at that moment no writer is under way, every `seq` up to the greatest is either committed or will never be,
+and later ones are greater, because a sequence only grows. Writers do not wait for one another, and for a reader only
+that long.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from recloop.store.connection import reading, writing
+from recloop.store.schema import EVENTS
+
+_ORDER_LOCK = 7_301_002
+_LOOKUP = 10_000
+
+SCHEMA = {
+    "seq": pl.Int64(),
+    "event_id": pl.String(),
+    "user_id": pl.String(),
+    "item_id": pl.String(),
+    "event": pl.String(),
+    "value": pl.Float64(),
+    "request_id": pl.String(),
+    "timestamp": pl.Int64(),
+    "received": pl.Int64(),
+}
+"""Columns of a batch of events; times are microseconds since 1970 UTC."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that a person did with an item.
+
+    Attributes:
+        event_id: chosen by the sender, unique; repeating an event repeats it.
+        user_id: who.
+        item_id: with what.
+        event: what was done: view, click, purchase, rating ...
+        timestamp: when, microseconds since 1970 UTC.
+        value: rating or weight, finite, if any.
+        request_id: the recommendation that led to it, if any.
+    """
+
+    event_id: str
+    user_id: str
+    item_id: str
+    event: str
+    timestamp: int
+    value: float | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Added:
+    """What became of a batch of events.
+
+    Attributes:
+        accepted: how many are new and now stored.
+        duplicates: how many were known with the same content; nothing was done.
+        conflicts: indices into the batch of events whose id is known with other content; they are not stored.
+    """
+
+    accepted: int
+    duplicates: int
+    conflicts: list[int]
+
+
+_CONTENT = tuple(field.name for field in fields(Event))
+
+
+def add(engine: Engine, events: Sequence[Event], received: int) -> Added:
+    """Store `events` in one transaction; see `Store.add_events`."""
+    first: dict[str, Event] = {}
+    for event in events:
+        first.setdefault(event.event_id, event)
+    if not first:
+        return Added(accepted=0, duplicates=0, conflicts=[])
+    with writing(engine) as connection:
+        new = _insert(connection, list(first.values()), received)
+        known = first | _stored(connection, [event_id for event_id in first if event_id not in new])
+    conflicts = [index for index, event in enumerate(events) if event != known[event.event_id]]
+    return Added(accepted=len(new), duplicates=len(events) - len(new) - len(conflicts), conflicts=conflicts)
+
+
+def after(engine: Engine, seq: int, limit: int) -> Iterator[pl.DataFrame]:
+    """Batches of events in the order of `seq`; see `Store.events_after`."""
+    assert limit > 0
+    last = last_seq(engine)
+    while seq < last:
+        query = select(EVENTS).where(EVENTS.c.seq > seq, EVENTS.c.seq <= last).order_by(EVENTS.c.seq).limit(limit)
+        with reading(engine) as connection:
+            rows = connection.execute(query).fetchall()
+        if not rows:
+            return
+        seq = rows[-1].seq
+        yield pl.DataFrame([tuple(row) for row in rows], schema=SCHEMA, orient="row")
+
+
+def last_seq(engine: Engine) -> int:
+    """The greatest `seq` below which no further event can appear, 0 if there is none; see the module's docstring."""
+    greatest = select(func.coalesce(func.max(EVENTS.c.seq), 0))
+    with reading(engine) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(_ORDER_LOCK)))
+        return connection.execute(greatest).scalar_one()
+
+
+def count(engine: Engine, seq: int) -> int:
+    """How many events have a greater `seq`."""
+    with reading(engine) as connection:
+        return connection.execute(select(func.count()).where(EVENTS.c.seq > seq)).scalar_one()
+
+
+def _insert(connection: Connection, events: list[Event], received: int) -> set[str]:
+    """Insert those events whose id is not stored; returns their ids.
+
+    Rows go in by the order of their ids: of two transactions with the same ids one then waits for the other, where in
+    different orders each would wait for the other for ever.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock_shared(_ORDER_LOCK)))
+        insert = postgresql.insert(EVENTS).on_conflict_do_nothing(index_elements=["event_id"])
+    else:
+        insert = sqlite.insert(EVENTS).on_conflict_do_nothing(index_elements=["event_id"])
+    rows: list[dict[str, Any]] = [
+        asdict(event) | {"received": received} for event in sorted(events, key=lambda event: event.event_id)
+    ]
+    return set(connection.execute(insert.returning(EVENTS.c.event_id), rows).scalars())
+
+
+def _stored(connection: Connection, event_ids: list[str]) -> dict[str, Event]:
+    """The stored events with these ids."""
+    columns = [EVENTS.c[name] for name in _CONTENT]
+    found: dict[str, Event] = {}
+    for start in range(0, len(event_ids), _LOOKUP):
+        query = select(*columns).where(EVENTS.c.event_id.in_(event_ids[start : start + _LOOKUP]))
+        found |= {row["event_id"]: Event(**row) for row in connection.execute(query).mappings()}
+    return found

@@ -1,0 +1,68 @@
+"""The tables of the store; all are append-only.
+
+Times are int64 microseconds since 1970 UTC, so that both databases keep them exactly and compare them alike. `seq`
+grows with every row, and no value of it comes twice.
+"""
+
+from sqlalchemy import JSON, BigInteger, Column, Double, Identity, Integer, MetaData, Table, Text
+
+METADATA = MetaData()
+
+
+def _seq() -> Column[int]:
+    kind = BigInteger().with_variant(Integer(), "sqlite")
+    return Column("seq", kind, Identity(always=True), primary_key=True)
+
+
+EVENTS = Table(
+    "events",
+    METADATA,
+    _seq(),
+    Column("event_id", Text, nullable=False, unique=True),
+    Column("user_id", Text, nullable=False),
+    Column("item_id", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("value", Double),
+    Column("request_id", Text),
+    Column("timestamp", BigInteger, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+IMPRESSIONS = Table(
+    "impressions",
+    METADATA,
+    Column("request_id", Text, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("user_id", Text),
+    Column("item_id", Text, nullable=False),
+    Column("score", Double, nullable=False),
+    Column("propensity", Double),
+    Column("policy", Text, nullable=False),
+    Column("bundle", Text, nullable=False),
+    Column("timestamp", BigInteger, nullable=False),
+)
+
+DEPLOYMENTS = Table(
+    "deployments",
+    METADATA,
+    _seq(),
+    Column("timestamp", BigInteger, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("bundle", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("previous", Text),
+    Column("reason", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+DECISIONS = Table(
+    "decisions",
+    METADATA,
+    _seq(),
+    Column("timestamp", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("record", JSON, nullable=False),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,122 @@
+"""The store as one object."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import polars as pl
+from sqlalchemy import Engine
+
+from recloop.store import connection, events, impressions, records
+from recloop.store.events import Added, Event
+from recloop.store.impressions import Impression
+from recloop.store.records import Action, Decision, Deployment
+
+URL_VARIABLE = "RECLOOP_DATABASE_URL"
+DEFAULT_FILE = "recloop.sqlite"
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000
+
+
+class Store:
+    """Append-only tables of events, impressions, deployments and decisions, shared by all processes of the loop.
+
+    Objects of this class may be used by several threads. After a fork, open another. Every method raises `StoreError`
+    when the database cannot be reached, is damaged, or is held by another process for too long, and writes nothing.
+
+    Args:
+        engine: a connected database, from `open`.
+        clock: the time now, microseconds since 1970 UTC.
+    """
+
+    def __init__(self, engine: Engine, clock: Callable[[], int] = _now) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    @classmethod
+    def open(cls, url: str | None = None, *, root: Path | None = None, clock: Callable[[], int] = _now) -> Self:
+        """Connect, and make the tables if they are missing.
+
+        Args:
+            url: of an SQLite file or a PostgreSQL database; by default that of the environment's
+                `RECLOOP_DATABASE_URL`, or else of the SQLite file `recloop.sqlite` in `root`.
+            root: the project's root; by default the working directory.
+            clock: the time now, microseconds since 1970 UTC.
+
+        Raises:
+            StoreError: the URL is not usable, or the database cannot be reached or is damaged.
+        """
+        default = f"sqlite:///{(root or Path()) / DEFAULT_FILE}"
+        return cls(connection.connect(url or os.environ.get(URL_VARIABLE) or default), clock)
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        """Where the store is, without its password."""
+        return self._engine.url.set(query={}).render_as_string(hide_password=True)
+
+    def ping(self) -> None:
+        """Return if the database answers."""
+        connection.ping(self._engine)
+
+    def add_events(self, batch: Sequence[Event]) -> Added:
+        """Store a batch of events in one transaction, committed when this returns.
+
+        An event whose id is stored already, or comes twice in the batch, counts as a duplicate if its content is the
+        same and is a conflict otherwise; neither changes what is stored. Any number of processes may add at once.
+        """
+        return events.add(self._engine, batch, self._clock())
+
+    def events_after(self, seq: int, limit: int = 100_000) -> Iterator[pl.DataFrame]:
+        """Events with a greater `seq`, in that order, in frames of at most `limit` rows, up to those of now.
+
+        Columns: `events.SCHEMA`. No event that is committed later has a `seq` below the greatest that was given.
+        """
+        return events.after(self._engine, seq, limit)
+
+    def last_event_seq(self) -> int:
+        """The greatest `seq` below which no further event can appear; 0 if there is none."""
+        return events.last_seq(self._engine)
+
+    def count_events(self, after: int = 0) -> int:
+        """How many events are stored with a `seq` greater than `after`."""
+        return events.count(self._engine, after)
+
+    def add_impressions(self, batch: Sequence[Impression]) -> None:
+        """Store what was shown, in one transaction; a repeated pair of request and position is left alone."""
+        impressions.add(self._engine, batch)
+
+    def deploy(self, action: Action, bundle: str, model: str, reason: str) -> Deployment:
+        """Put the bundle of this id in charge."""
+        return records.deploy(
+            self._engine, action=action, bundle=bundle, model=model, reason=reason, timestamp=self._clock()
+        )
+
+    def deployments(self) -> list[Deployment]:
+        """All deployments, oldest first."""
+        return records.deployments(self._engine)
+
+    def champion(self) -> Deployment | None:
+        """The deployment now in force, if any; its `bundle` is in charge."""
+        return records.champion(self._engine)
+
+    def decide(self, kind: str, verdict: str, record: Mapping[str, Any]) -> Decision:
+        """Record a decision with everything that led to it."""
+        return records.decide(self._engine, kind=kind, verdict=verdict, record=record, timestamp=self._clock())
+
+    def decisions(self, limit: int = 20) -> list[Decision]:
+        """The last decisions, newest first."""
+        return records.decisions(self._engine, limit)

@@ -1,0 +1,92 @@
+"""The `train` section of the parameters."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from recloop import metrics, models
+from recloop.config import Config, parse, section
+from recloop.devices import DeviceName
+from recloop.errors import ConfigError
+from recloop.models.base import ModelConfig
+
+_WHERE = "params.yaml: train"
+
+
+class EarlyStopping(Config):
+    """When to stop models that are trained in passes; the weights of the best validated pass are kept.
+
+    Attributes:
+        metric: what to compare passes by, on the validation part; computed from ranks, so higher is better.
+        validate_every: passes from one validation to the next; the last pass is always validated.
+        patience: validations in a row without a new best after which training stops; null never stops early.
+        max_examples: questions asked in a validation, evenly spaced over all; null asks all.
+        mask_seen: whether validation leaves out what a person has seen, as `evaluate.mask_seen` does for the test.
+    """
+
+    metric: str = Field(default="ndcg@10", description="What passes are compared by.")
+    validate_every: int = Field(default=1, ge=1, description="Passes from one validation to the next.")
+    patience: int | None = Field(default=3, ge=1, description="Validations without a new best before stopping.")
+    max_examples: int | None = Field(default=2000, ge=1, description="Questions asked in a validation.")
+    mask_seen: bool = Field(default=True, description="Leave out what a person has seen.")
+
+    @field_validator("metric")
+    @classmethod
+    def _comes_from_ranks(cls, metric: str) -> str:
+        try:
+            found = metrics.parse(metric)
+        except ConfigError as error:
+            raise ValueError(str(error).rstrip(".")) from None
+        if found.takes is not metrics.Ranking or not found.per_example:
+            raise ValueError("must be taken from ranks, such as ndcg@10 or recall@20")
+        return found.name
+
+
+class TrainConfig(Config):
+    """Which models to train, and how; each model's own parameters stand below its name in the same section.
+
+    Attributes:
+        models: names of models, without repeats.
+        seed: seeds every draw.
+        device: where to compute.
+        early_stopping: see `EarlyStopping`.
+    """
+
+    models: tuple[str, ...] = Field(default_factory=models.names, min_length=1, description="Models to train.")
+    seed: int = Field(default=0, ge=0, description="Seeds every draw.")
+    device: DeviceName = Field(default="auto", description="Where to compute.")
+    early_stopping: EarlyStopping = EarlyStopping()
+
+    @field_validator("models")
+    @classmethod
+    def _known_and_distinct(cls, listed: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := sorted(set(listed) - set(models.names())):
+            raise ValueError(f"'{unknown[0]}' is no model; choose from: {', '.join(models.names())}")
+        if len(set(listed)) < len(listed):
+            raise ValueError("must name each model once")
+        return listed
+
+
+def train_config(params: Mapping[str, Any]) -> TrainConfig:
+    """The `train` section without the models' own parameters.
+
+    Raises:
+        ConfigError: a key is neither a parameter nor the name of a model, or a value is out of bounds.
+    """
+    values = section(params, "train")
+    return parse(TrainConfig, {key: value for key, value in values.items() if key not in models.names()}, _WHERE)
+
+
+def model_config(params: Mapping[str, Any], name: str) -> ModelConfig:
+    """The parameters of the model `name`: what stands below its name in the `train` section, else its defaults.
+
+    Raises:
+        ModelError: there is no such model.
+        ConfigError: its section is no mapping, a key is unknown, or a value is out of bounds.
+    """
+    kind = models.find(name)
+    values = section(params, "train").get(name)
+    if values is not None and not isinstance(values, dict):
+        raise ConfigError(f"{_WHERE}.{name} must be a mapping, not {values!r}; write the model's parameters below it.")
+    return parse(kind.Config, values, f"{_WHERE}.{name}")

@@ -1,0 +1,148 @@
+"""Training that can be watched, stopped early, killed and resumed."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from recloop.data.sequences import Contexts, Examples
+from recloop.errors import ModelError
+from recloop.models.base import FitContext, IterativeModel, Model, TrainingData, check_needs, silent
+from recloop.training import checkpoint
+from recloop.training.config import EarlyStopping, TrainConfig
+from recloop.training.curves import Curves, Point
+from recloop.training.validation import sample, validate
+
+
+def train(
+    model: Model, data: TrainingData, config: TrainConfig, context: FitContext, checkpoint_folder: Path | None = None
+) -> Curves:
+    """Train `model` and leave it with its best weights.
+
+    A model that is not trained in passes is fitted and validated once. Any other is validated as `EarlyStopping` says;
+    after each pass a checkpoint is written, and a later call with the same model, parameters, seed and data goes on
+    from there, to the same result on the same CPU. A checkpoint of anything else is ignored and replaced.
+
+    Args:
+        model: untrained.
+        data: without `valid`, all passes are made and the last weights are kept.
+        config: `early_stopping` is used.
+        context: device, seed and progress.
+        checkpoint_folder: where to keep the checkpoint; `None` keeps none.
+
+    Raises:
+        ModelError: the data lack something that the model needs, a loss is not finite, or the checkpoint is damaged.
+    """
+    check_needs(type(model), data)
+    how = config.early_stopping
+    valid = sample(data.valid, how.max_examples) if data.valid is not None and len(data.valid) else None
+    if isinstance(model, IterativeModel):
+        return _Run(model, data, valid, how, context, checkpoint_folder).go()
+    model.fit(data, context)
+    value = None if valid is None else validate(model, valid, how)
+    return Curves(metric=how.metric, points=(Point(epoch=0, loss=None, value=value),), best_epoch=0)
+
+
+@dataclass
+class _Run:
+    """One training run in passes, and where it stands."""
+
+    model: IterativeModel
+    data: TrainingData
+    valid: Examples | None
+    how: EarlyStopping
+    context: FitContext
+    folder: Path | None
+    points: list[Point] = field(default_factory=list)
+    best: dict[str, Tensor] | None = None
+    best_epoch: int = 0
+    best_value: float = -math.inf
+
+    def go(self) -> Curves:
+        quiet = replace(self.context, progress=silent)
+        fingerprint = _fingerprint(self.model, self.data, self.how, self.context)
+        self.model.begin(self.data, quiet)
+        if self.folder is not None and (stored := checkpoint.read(self.folder, fingerprint)) is not None:
+            self._resume(stored)
+        remaining = range(len(self.points) + 1, self.model.epochs + 1)
+        for epoch in self.context.progress(remaining, f"train {self.model.name()}"):
+            if self._has_converged():
+                break
+            loss = self.model.advance(quiet)
+            if not math.isfinite(loss):
+                raise ModelError(self._about(loss, epoch))
+            self._record(epoch, loss)
+            if self.folder is not None:
+                checkpoint.write(self.folder, fingerprint, self._state())
+        if self.best is not None:
+            self.model.load_tensors(self.best)
+        best_epoch = self.best_epoch if self.best is not None else len(self.points)
+        return Curves(metric=self.how.metric, points=tuple(self.points), best_epoch=best_epoch)
+
+    def _record(self, epoch: int, loss: float) -> None:
+        due = epoch % self.how.validate_every == 0 or epoch == self.model.epochs
+        value = validate(self.model, self.valid, self.how) if self.valid is not None and due else None
+        self.points.append(Point(epoch=epoch, loss=loss, value=value))
+        if value is not None and value > self.best_value:
+            self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.model.tensors().items()}
+            self.best_epoch, self.best_value = epoch, value
+
+    def _has_converged(self) -> bool:
+        since = [point for point in self.points[self.best_epoch :] if point.value is not None]
+        return self.how.patience is not None and len(since) >= self.how.patience
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "points": [list(astuple(point)) for point in self.points],
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "model": self.model.training_state(),
+        }
+
+    def _resume(self, stored: dict[str, Any]) -> None:
+        self.points = [Point(epoch=epoch, loss=loss, value=value) for epoch, loss, value in stored["points"]]
+        self.best, self.best_epoch = stored["best"], stored["best_epoch"]
+        if self.best is not None:
+            self.best_value = self.points[self.best_epoch - 1].value or 0.0
+        self.model.load_training_state(stored["model"])
+
+    def _about(self, loss: float, epoch: int) -> str:
+        kept = ""
+        if self.folder is not None and self.points:
+            kept = f"; the checkpoint of epoch {epoch - 1} is kept in {self.folder / checkpoint.FILE}"
+        return (
+            f"Training {self.model.name()} gave a loss of {loss} in epoch {epoch} of {self.model.epochs}; lower its "
+            f"learning rate or raise its regularization{kept}."
+        )
+
+
+def _fingerprint(model: Model, data: TrainingData, how: EarlyStopping, context: FitContext) -> str:
+    """Differs wherever a checkpoint would not fit: in the model, its parameters, the seed, the data."""
+    plain = {
+        "model": model.name(),
+        "config": model.config.model_dump(mode="json"),
+        "early_stopping": how.model_dump(mode="json"),
+        "seed": context.seed,
+        "n_items": data.n_items,
+    }
+    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
+    for array in _arrays(data):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _arrays(data: TrainingData) -> Iterator[np.ndarray[Any, Any]]:
+    yield from _columns(data.histories)
+    if data.valid is not None:
+        yield from _columns(data.valid.histories)
+        yield from (data.valid.users, data.valid.stops, data.valid.offsets, data.valid.targets)
+
+
+def _columns(contexts: Contexts) -> tuple[np.ndarray[Any, Any], ...]:
+    return (contexts.offsets, contexts.items, contexts.timestamps, contexts.values)

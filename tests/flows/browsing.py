@@ -1,0 +1,77 @@
+"""What a person does in the Prefect UI, in Debian's chromium."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Locator, Page, expect, sync_playwright
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 60_000
+"""Milliseconds for a page of the UI on a busy machine."""
+
+
+@contextmanager
+def browser() -> Iterator[Page]:
+    """A page in a new chromium; skips where there is none."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed (Debian: apt-get install chromium)")
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        page = running.new_page(viewport={"width": 1400, "height": 1300})
+        page.set_default_timeout(PATIENCE)
+        yield page
+        running.close()
+
+
+def open_form(page: Page, url: str, flow: str) -> None:
+    """Deployments -> the one of `flow` -> Run -> Custom run."""
+    page.goto(url)
+    page.get_by_role("link", name="Deployments").click()
+    page.get_by_role("row").filter(has=page.get_by_text(flow, exact=True)).get_by_role("link", name="default").click()
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Custom run").click()
+    expect(page.get_by_role("heading", name="Parameters")).to_be_visible()
+
+
+def choose_models(page: Page, *names: str) -> None:
+    """Tick models in the form of `train`."""
+    page.get_by_role("button", name="Select ModelName").click()
+    for name in names:
+        page.get_by_role("option", name=name, exact=True).click()
+    page.keyboard.press("Escape")
+
+
+def choose(page: Page, field: str, value: str) -> None:
+    """Take one entry of a list."""
+    page.get_by_role("button", name=f"Select {field}").click()
+    page.get_by_role("option", name=value, exact=True).click()
+
+
+def type_number(page: Page, field: str, value: str) -> None:
+    """Leave the tab of nothing for that of a number, and write it."""
+    label = page.get_by_text(f"{field} (Optional)", exact=True)
+    label.locator("xpath=following::*[@role='tab'][1]").click()
+    label.locator("xpath=following::input[1]").fill(value)
+
+
+def submit(page: Page) -> str:
+    """Start the run and open its page; returns the run's name."""
+    name = page.get_by_role("textbox", name="Run Name").input_value()
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_role("link", name=name).first.click()
+    return name
+
+
+def state(page: Page) -> Locator:
+    """The badge with the state at the top of a run's page."""
+    return page.get_by_role("main")

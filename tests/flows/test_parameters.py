@@ -1,0 +1,67 @@
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from flows.parameters import override
+from recloop.errors import ConfigError
+
+LOG = logging.getLogger(__name__)
+TEXT = """\
+# what to run
+train:
+  models: [popularity, ease] # the field
+  seed: 0
+  als:
+split: temporal
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "params.yaml").write_text(TEXT)
+    return tmp_path
+
+
+def test_what_is_set_is_written_and_the_rest_stays_with_its_comments(root: Path):
+    changes = override(root, {"train.models": ["als"], "train.seed": 3, "train.device": None}, LOG)
+    assert changes == {"train.models": ["als"], "train.seed": 3}
+    text = re.sub(" +#", " #", (root / "params.yaml").read_text())
+    assert text == TEXT.replace("[popularity, ease]", "[als]").replace("seed: 0", "seed: 3")
+
+
+def test_sections_that_are_absent_or_empty_are_made(root: Path):
+    override(root, {"train.als.factors": 8, "gate.floor": 0.5}, LOG)
+    text = (root / "params.yaml").read_text()
+    assert "als:\n    factors: 8" in text
+    assert text.endswith("gate:\n  floor: 0.5\n")
+
+
+def test_equal_values_leave_the_file_untouched(root: Path):
+    before = (root / "params.yaml").stat()
+    assert override(root, {"train.models": ["popularity", "ease"], "train.seed": 0}, LOG) == {}
+    assert (root / "params.yaml").stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_nothing_set_needs_no_file(tmp_path: Path):
+    assert override(tmp_path, {"train.seed": None}, LOG) == {}
+
+
+def test_each_change_is_logged(root: Path, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.INFO):
+        override(root, {"train.seed": 3, "train.device": "cpu"}, LOG)
+    assert caplog.messages == ["params.yaml: train.seed: 0 -> 3", "params.yaml: train.device: (default) -> cpu"]
+
+
+def test_a_path_through_a_value_is_refused(root: Path):
+    with pytest.raises(ConfigError) as caught:
+        override(root, {"split.strategy": "temporal"}, LOG)
+    sentence = "params.yaml: split must be a mapping, not 'temporal'; write its keys below it."
+    assert str(caught.value) == sentence
+    assert (root / "params.yaml").read_text() == TEXT
+
+
+def test_a_missing_file_is_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"params\.yaml does not exist; run the command in the project's root"):
+        override(tmp_path, {"train.seed": 1}, LOG)

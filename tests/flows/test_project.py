@@ -1,0 +1,120 @@
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flows import project
+from recloop.errors import RecloopError
+
+LOG = logging.getLogger(__name__)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / ".dvc").mkdir()
+    monkeypatch.setenv("RECLOOP_ROOT", str(tmp_path))
+    return tmp_path
+
+
+def run(working: project.Project, command: str) -> tuple[int, str]:
+    return project.run(["sh", "-c", command], working, env=dict(os.environ), folder=working.root, log=LOG)
+
+
+def test_a_folder_without_dvc_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RECLOOP_ROOT", str(tmp_path))
+    with pytest.raises(RecloopError) as caught:
+        project.find_root()
+    assert str(caught.value) == (
+        f"{tmp_path} is not a DVC project; run in the project's root or name it in RECLOOP_ROOT."
+    )
+
+
+def test_the_working_directory_is_the_project_while_it_is_worked_on(root: Path):
+    before = Path.cwd()
+    with project.exclusive(LOG) as working:
+        assert Path.cwd() == working.root == root
+    assert Path.cwd() == before
+
+
+def test_every_line_is_logged_and_the_last_is_returned(root: Path, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.INFO), project.exclusive(LOG) as working:
+        assert run(working, "echo one; echo two >&2; echo; exit 3") == (3, "two")
+    assert caplog.messages == ["one", "two"]
+
+
+def test_the_programs_of_this_interpreter_come_first():
+    path = project.environment({"PATH": "/usr/bin"})["PATH"]
+    assert path.split(os.pathsep) == [str(Path(sys.executable).parent), "/usr/bin"]
+
+
+def test_whatever_ends_the_wait_ends_the_command_and_its_children(root: Path):
+    class Interrupting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise KeyboardInterrupt
+
+    log = logging.getLogger("interrupting")
+    log.setLevel(logging.INFO)
+    log.addHandler(Interrupting())
+    with pytest.raises(KeyboardInterrupt), project.exclusive(LOG) as working:
+        project.run(
+            ["sh", "-c", "sleep 60 & echo $! > child; echo started; wait"],
+            working,
+            env=dict(os.environ),
+            folder=root,
+            log=log,
+        )
+    child = int((root / "child").read_text())
+    assert _ends(child)
+
+
+HOLD = """
+import logging, sys
+from flows import project
+with project.exclusive(logging.getLogger()) as working:
+    print("held", flush=True)
+    {body}
+"""
+
+
+def _start(body: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen([sys.executable, "-c", HOLD.format(body=body)], stdout=subprocess.PIPE, text=True)
+
+
+def test_the_second_waits_for_the_first_and_says_so(root: Path, caplog: pytest.LogCaptureFixture):
+    first = _start("import time; time.sleep(1); open('done', 'w').close()")
+    assert first.stdout is not None
+    assert first.stdout.readline() == "held\n"
+    with caplog.at_level(logging.INFO), project.exclusive(LOG):
+        assert (root / "done").exists()
+    assert caplog.messages == [f"Another flow works on {root}; waiting until it has finished."]
+    first.wait()
+    first.stdout.close()
+
+
+def test_a_killed_flow_leaves_the_lock_to_what_it_started(root: Path):
+    body = "project.run(['sh', '-c', 'sleep 1.5; touch done'], working, env={}, folder=working.root, log=logging.root)"
+    first = _start(body)
+    assert first.stdout is not None
+    assert first.stdout.readline() == "held\n"
+    time.sleep(0.5)
+    first.kill()
+    first.wait()
+    first.stdout.close()
+    with project.exclusive(LOG):
+        assert (root / "done").exists()
+
+
+def _ends(pid: int) -> bool:
+    for _ in range(50):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
+            return True
+        time.sleep(0.1)
+    return False

@@ -1,0 +1,161 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from pipelines import evaluate, gate, run
+from recloop.errors import BundleError, ConfigError, DataError
+from tests.support.trained import Trained
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
+    monkeypatch.chdir(tmp_path)
+    project = Trained(tmp_path)
+    again(project, "popularity", "ease")
+    return project
+
+
+def again(project: Trained, *names: str) -> None:
+    """Train and evaluate."""
+    project.train(*names)
+    for name in names:
+        evaluate.main(name)
+
+
+def decided(project: Trained) -> dict[str, Any]:
+    gate.main()
+    return json.loads((project.root / "artifacts/gate/decision.json").read_text())
+
+
+def test_the_first_run_promotes_what_beats_popularity(project: Trained, capsys: pytest.CaptureFixture[str]) -> None:
+    decision = decided(project)
+    assert (decision["verdict"], decision["winner"], decision["champion"]) == ("promote", "ease", None)
+    ease = next(one for one in decision["candidates"] if one["model"] == "ease")
+    assert ease["against"]["popularity"]["ci95"][0] > 0
+    assert {floor["name"] for floor in ease["floors"]} >= {"coverage@10", "ndcg@10 in tail_items"}
+    board = pl.read_csv(project.root / "artifacts/gate/leaderboard.csv")
+    assert board["model"].to_list() == ["ease", "popularity"]
+    assert board.columns[:2] == ["model", "ndcg@10"]
+    assert "coverage@10" in board.columns
+    assert capsys.readouterr().out.endswith(
+        f"promote: {decision['reasons'][0]} All reasons: artifacts/gate/decision.json\n"
+    )
+
+
+def test_the_same_again_decides_the_same(project: Trained) -> None:
+    assert decided(project) == decided(project)
+
+
+def test_a_terminal_gets_a_table(
+    project: Trained, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    gate.main()
+    shown = capsys.readouterr().out
+    assert "Gate: promote" in shown
+    assert shown.index("ease") < shown.index("popularity")
+
+
+def test_the_champion_is_recognised_by_its_weights(project: Trained) -> None:
+    bundle = project.champion("ease")
+    decision = decided(project)
+    assert (decision["verdict"], decision["winner"]) == ("keep", None)
+    assert decision["champion"] == {"bundle": bundle, "model": "ease"}
+    ease = next(one for one in decision["candidates"] if one["model"] == "ease")
+    assert ease["reasons"] == [f"ease is the champion already: its weights equal those of bundle {bundle}."]
+    assert "popularity does not surely beat the champion ease" in " ".join(decision["reasons"])
+
+
+def test_a_champion_of_an_older_catalogue_answers_the_same_questions(project: Trained) -> None:
+    # The champion was trained before the items of the first group, i0 to i9, existed.
+    project.train("ease", without=[f"i{item}" for item in range(10)])
+    bundle = project.champion("ease")
+    again(project, "ease")
+    decision = decided(project)
+    assert (decision["verdict"], decision["winner"]) == ("promote", "ease")
+    ease = next(one for one in decision["candidates"] if one["model"] == "ease")
+    assert ease["against"]["champion"]["difference"] > 0.1
+    assert decision["champion"] == {"bundle": bundle, "model": "ease"}
+
+
+def test_a_challenger_that_does_not_beat_the_champion_is_rejected(project: Trained) -> None:
+    project.champion("ease")
+    project.params(train={"models": ["popularity"]})
+    decision = decided(project)
+    assert (decision["verdict"], decision["winner"]) == ("keep", None)
+    assert decision["reasons"][0] == "No challenger passed, so the champion ease stays."
+    assert decision["candidates"][0]["against"]["champion"]["ci95"][1] < 0
+
+
+def test_popularity_is_fitted_where_it_was_not_trained(project: Trained) -> None:
+    both = decided(project)
+    project.params(train={"models": ["ease"]})
+    shutil.rmtree(project.root / "artifacts/models/popularity")
+    shutil.rmtree(project.root / "artifacts/evaluation/popularity")
+    alone = decided(project)
+    assert (alone["verdict"], alone["winner"]) == ("promote", "ease")
+    assert [one["model"] for one in alone["candidates"]] == ["ease"]
+    against = [next(one for one in run_["candidates"] if one["model"] == "ease")["against"] for run_ in (both, alone)]
+    assert against[0] == against[1]
+
+
+def test_models_that_are_no_longer_listed_are_ignored(project: Trained) -> None:
+    project.params(train={"models": ["popularity"]})
+    decision = decided(project)
+    assert [one["model"] for one in decision["candidates"]] == ["popularity"]
+    assert decision["winner"] == "popularity"
+    assert pl.read_csv(project.root / "artifacts/gate/leaderboard.csv").height == 1
+
+
+def test_latency_is_judged_by_the_timings(project: Trained) -> None:
+    project.params(gate={"floors": {"latency_p95_ms": 1e-6}})
+    decision = decided(project)
+    assert decision["verdict"] == "keep"
+    assert any("is too slow: the p95 time of a request is" in reason for reason in decision["reasons"])
+
+
+def test_stale_evaluations_are_refused(project: Trained) -> None:
+    project.params(evaluate={"mask_seen": False})
+    with pytest.raises(DataError) as caught:
+        gate.main()
+    assert str(caught.value) == (
+        "artifacts/evaluation/popularity answers other questions than artifacts/split asks now; run 'dvc repro' to "
+        "evaluate again."
+    )
+
+
+def test_a_missing_evaluation_is_named(project: Trained) -> None:
+    project.params(train={"models": ["popularity", "als"]})
+    with pytest.raises(DataError, match=r"artifacts/evaluation/als/metrics.json does not exist; run the stage that"):
+        gate.main()
+
+
+@pytest.mark.parametrize("models", ["ease", [], None])
+def test_models_must_be_a_list(project: Trained, models: object) -> None:
+    project.params(train={"models": models})
+    with pytest.raises(ConfigError, match=r"^params.yaml: train.models is .*, but must list at least one model; name"):
+        gate.main()
+
+
+def test_a_damaged_champion_is_named(project: Trained) -> None:
+    bundle = project.champion("ease")
+    path = project.root / "artifacts/bundles" / bundle / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(BundleError, match=rf"Bundle artifacts/bundles/{bundle}: 'weights.safetensors' has \d+ bytes"):
+        gate.main()
+
+
+def test_an_unknown_parameter_is_one_sentence_and_status_2(
+    project: Trained, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.params(gate={"metrik": "ndcg@10"})
+    monkeypatch.setattr("sys.argv", ["gate"])
+    with pytest.raises(SystemExit) as ended:
+        run(gate.main)
+    assert ended.value.code == 2
+    assert "params.yaml: gate.metrik is not a known parameter; known ones are: " in capsys.readouterr().err
+    assert not (project.root / "artifacts/gate").exists()

@@ -1,0 +1,138 @@
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from pipelines import package
+from recloop.data.bundles import verify
+from recloop.data.tables import read_json, write_json, write_parquet
+from recloop.errors import BundleError, ConfigError
+from recloop.models import storage
+from recloop.serving.bundle import Bundle
+from recloop.serving.recommender import Recommender
+from tests.support.bundles import train, world
+
+CLEAN = world()
+TRAIN = CLEAN.head(500)
+ITEMS = pl.DataFrame({"item_id": ["item-0", "item-1"], "title": ["Zero", "One"]})
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the stage in a project where `ease` was trained, with what the gate decided; returns the manifest."""
+    monkeypatch.chdir(tmp_path)
+    write_parquet(CLEAN, package.CLEAN / "interactions.parquet")
+    write_parquet(ITEMS, package.CLEAN / "items.parquet")
+    write_parquet(TRAIN, package.TRAIN)
+    write_json({"train_window": ["a", "b"]}, package.SPLIT)
+    write_json({"success": True, "quarantined": 4, "rows": {}}, package.VALIDATION)
+    write_json({"metrics": {"ndcg@10": 0.5}, "ci95": {"ndcg@10": [0.4, 0.6]}}, package.EVALUATION / "ease/metrics.json")
+    storage.save(*train("ease", TRAIN), package.MODELS / "ease", seed=7)
+    Path("data.dvc").write_text("outs:\n- md5: 0123abcd.dir\n  path: data\n")
+    Path("params.yaml").write_text(
+        "ingest: {sql: {url: 'postgresql://me:secret@host/db'}}\n"
+        "gate: {metric: ndcg@10}\n"
+        "train: {models: [ease], seed: 7, ease: {regularization: 100}}\n"
+        "serve: {mask_seen: false}\n"
+    )
+
+    def run(verdict: str, winner: str | None, champion: dict[str, str] | None = None) -> dict[str, Any]:
+        write_json(
+            {"verdict": verdict, "winner": winner, "champion": champion, "reasons": ["Because.", "And so."]},
+            package.DECISION,
+        )
+        package.main()
+        return verify(package.BUNDLE)
+
+    return run
+
+
+def test_the_winner_is_packaged_with_where_it_comes_from(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = run("promote", "ease")
+    assert (manifest["model"], manifest["seed"], manifest["n_users"]) == ("ease", 7, 37)
+    times = CLEAN["timestamp"].sort()
+    assert manifest["data"] == {
+        "hash": "0123abcd.dir",
+        "rows": 700,
+        "window": [times[0].isoformat(), times[-1].isoformat()],
+        "train_window": ["a", "b"],
+    }
+    assert manifest["metrics"] == {"ndcg@10": 0.5}
+    assert manifest["ci95"] == {"ndcg@10": [0.4, 0.6]}
+    assert manifest["validation"] == {"success": True, "quarantined": 4}
+    assert manifest["decision"] == {"verdict": "promote", "reasons": ["Because.", "And so."]}
+    assert manifest["params"] == {
+        "gate": {"metric": "ndcg@10"},
+        "serve": {"mask_seen": False},
+        "train": {"ease": {"regularization": 100}},
+    }
+    assert manifest["git_revision"] == "unknown"
+    assert "secret" not in (package.BUNDLE / "manifest.json").read_text()
+    assert f"bundle {manifest['id']} with ease" in capsys.readouterr().out
+
+
+def test_the_bundle_serves_whole_histories_with_the_packaged_configuration(run: Run) -> None:
+    run("promote", "ease")
+    bundle = Bundle.load(package.BUNDLE)
+    catalogue = set(TRAIN["item_id"])
+    assert bundle.histories.offsets[-1] == CLEAN.filter(pl.col("item_id").is_in(catalogue)).height > TRAIN.height
+    assert bundle.items.filter(item_id="item-1")["title"].to_list() == ["One"]
+    assert not Recommender(bundle).config.mask_seen
+
+
+def test_the_same_run_gives_the_same_bundle(run: Run) -> None:
+    assert run("promote", "ease") == run("promote", "ease")
+
+
+def test_a_champion_that_stays_is_packaged_again(run: Run, tmp_path: Path) -> None:
+    champion = run("promote", "ease")
+    package.BUNDLES.mkdir()
+    package.BUNDLE.rename(package.BUNDLES / champion["id"])
+    assert run("keep", None, {"bundle": champion["id"], "model": "ease"}) == champion
+
+
+def test_a_champion_that_is_gone_is_named(run: Run) -> None:
+    with pytest.raises(BundleError, match=r"artifacts/bundles/00ff holds no 'manifest\.json'"):
+        run("keep", None, {"bundle": "00ff", "model": "ease"})
+
+
+@pytest.mark.parametrize("winner", ["popularity", None])
+def test_without_champion_and_winner_the_baseline_is_packaged_even_if_it_was_not_trained(
+    run: Run, winner: str | None
+) -> None:
+    manifest = run("keep", winner)
+    assert (manifest["model"], manifest["metrics"]) == ("popularity", {})
+    answer = Recommender(Bundle.load(package.BUNDLE)).recommend(k=1).items[0]
+    most = TRAIN["item_id"].value_counts().sort("count", descending=True)
+    assert (answer.item_id, answer.score) == most.row(0)
+
+
+def test_the_commit_is_recorded(run: Run, tmp_path: Path) -> None:
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "start"], check=True)
+    head = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True).strip()
+    assert run("promote", "ease")["git_revision"] == head
+
+
+def test_data_that_dvc_does_not_track_are_unknown(run: Run) -> None:
+    Path("data.dvc").unlink()
+    assert run("promote", "ease")["data"]["hash"] == "unknown"
+
+
+def test_a_wrong_parameter_of_serving_is_found_before_anything_is_packaged(run: Run) -> None:
+    Path("params.yaml").write_text("serve: {polcy: top_n}\n")
+    with pytest.raises(ConfigError, match=r"params\.yaml: serve\.polcy is not a known parameter; known ones are"):
+        run("promote", "ease")
+    assert not package.BUNDLE.exists()
+
+
+def test_items_are_optional(run: Run) -> None:
+    (package.CLEAN / "items.parquet").unlink()
+    run("promote", "ease")
+    assert Bundle.load(package.BUNDLE).items.columns == ["item_id"]
+    assert read_json(package.BUNDLE / "manifest.json")["n_items"] == len(set(TRAIN["item_id"]))

@@ -1,0 +1,148 @@
+"""Popularity of a hand-made world: a 5 events, b 4, c 3, d 2, e 1."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from recloop.data.tables import canonical_interactions
+from recloop.errors import ConfigError, DataError
+from recloop.serving.bundle import Bundle, write_bundle
+from recloop.serving.recommender import Past, Recommender, Scored, ServeConfig, UnknownItemError
+from tests.support.bundles import popularity_bundle, train
+
+EVENTS = {"ann": "abcde", "bob": "abcd", "cat": "abc", "dan": "ab", "eve": "a"}
+INTERACTIONS = canonical_interactions(
+    pl.DataFrame(
+        [
+            {"user_id": user, "item_id": item, "timestamp": 100 * row + place}
+            for row, (user, items) in enumerate(EVENTS.items())
+            for place, item in enumerate(items)
+        ]
+    ),
+    "hand",
+)
+STRANGER = INTERACTIONS.head(1).with_columns(pl.lit("fay").alias("user_id"), pl.lit("z").alias("item_id"))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("bundle") / "bundle"
+    model, vocabulary = train("popularity", INTERACTIONS)
+    known = pl.concat([INTERACTIONS, STRANGER])
+    write_bundle(folder, model=model, vocabulary=vocabulary, seed=0, interactions=known)
+    return Bundle.load(folder)
+
+
+@pytest.fixture(scope="module")
+def recommender(bundle: Bundle) -> Recommender:
+    return Recommender(bundle)
+
+
+def ids(items: list[Scored]) -> str:
+    return "".join(item.item_id for item in items)
+
+
+def test_a_known_user_gets_what_is_new_to_them(recommender: Recommender) -> None:
+    answer = recommender.recommend(user_id="cat", k=10)
+    assert answer.items == [Scored(item_id="d", score=2.0), Scored(item_id="e", score=1.0)]
+    assert (answer.fallback, answer.ignored) == (None, 0)
+
+
+def test_a_user_who_has_seen_everything_gets_nothing(recommender: Recommender) -> None:
+    assert recommender.recommend(user_id="ann").items == []
+
+
+@pytest.mark.parametrize("user_id", [None, "nobody-knows-me", "eve"])
+def test_a_given_history_counts_for_anybody_and_replaces_what_is_stored(
+    recommender: Recommender, user_id: str | None
+) -> None:
+    answer = recommender.recommend(user_id=user_id, history=[Past(item_id="b"), Past(item_id="d")], k=2)
+    assert (ids(answer.items), answer.fallback) == ("ac", None)
+
+
+def test_nobody_gets_the_same_as_everybody(recommender: Recommender) -> None:
+    answer = recommender.recommend(k=3)
+    assert (ids(answer.items), answer.fallback) == ("abc", "nobody")
+
+
+def test_an_unknown_user_without_history_is_said_to_be_unknown(recommender: Recommender) -> None:
+    answer = recommender.recommend(user_id="zoe", k=3)
+    assert (ids(answer.items), answer.fallback) == ("abc", "unknown_user")
+
+
+def test_unknown_items_of_a_history_are_ignored_and_counted(recommender: Recommender) -> None:
+    answer = recommender.recommend(history=[Past(item_id="x"), Past(item_id="a"), Past(item_id="y")], k=2)
+    assert (ids(answer.items), answer.fallback, answer.ignored) == ("bc", None, 2)
+
+
+@pytest.mark.parametrize("user_id", [None, "cat", "zoe"])
+def test_a_history_without_an_item_of_the_catalogue_is_no_ground(recommender: Recommender, user_id: str | None) -> None:
+    assert recommender.recommend(user_id=user_id, history=[]).fallback == "empty_history"
+    answer = recommender.recommend(user_id=user_id, history=[Past(item_id="x")], k=1)
+    assert (ids(answer.items), answer.fallback, answer.ignored) == ("a", "empty_history", 1)
+
+
+def test_a_known_user_whose_items_are_all_unknown_has_an_empty_history(recommender: Recommender) -> None:
+    answer = recommender.recommend(user_id="fay", k=1)
+    assert (ids(answer.items), answer.fallback) == ("a", "empty_history")
+
+
+def test_excluded_items_are_left_out_and_unknown_ones_do_no_harm(recommender: Recommender) -> None:
+    answer = recommender.recommend(user_id="eve", exclude=["b", "unheard-of", "b"], k=2)
+    assert ids(answer.items) == "cd"
+
+
+def test_no_more_items_than_there_are(recommender: Recommender) -> None:
+    assert ids(recommender.recommend(k=100).items) == "abcde"
+
+
+def test_seen_items_may_be_shown_if_configured(bundle: Bundle) -> None:
+    recommender = Recommender(bundle, ServeConfig(mask_seen=False))
+    assert ids(recommender.recommend(user_id="cat").items) == "abcde"
+
+
+def test_the_configuration_comes_from_the_bundle(tmp_path: Path) -> None:
+    folder = popularity_bundle(tmp_path / "bundle", INTERACTIONS, params={"serve": {"mask_seen": False}})
+    assert Recommender(Bundle.load(folder)).config == ServeConfig(mask_seen=False)
+
+
+def test_an_unknown_policy_is_refused_with_the_valid_names(tmp_path: Path) -> None:
+    folder = popularity_bundle(tmp_path / "bundle", INTERACTIONS, params={"serve": {"policy": "magic"}})
+    with pytest.raises(ConfigError, match=r"params\.serve\.policy is 'magic', but .*one of: top_n"):
+        Recommender(Bundle.load(folder))
+
+
+def test_a_history_is_put_in_the_order_of_its_times(recommender: Recommender) -> None:
+    history = [
+        Past(item_id="c", timestamp=30, value=3.0),
+        Past(item_id="x", timestamp=20),
+        Past(item_id="a", timestamp=10, value=1.0),
+        Past(item_id="b", timestamp=10, value=2.0),
+    ]
+    context, ignored = recommender._encode(history)
+    assert recommender.bundle.vocabulary.decode(context.items) == ["a", "b", "c"]
+    assert context.timestamps.tolist() == [10, 10, 30]
+    assert context.values.tolist() == [1.0, 2.0, 3.0]
+    assert (context.offsets.tolist(), ignored) == ([0, 3], 1)
+
+
+def test_a_history_without_times_is_in_order(recommender: Recommender) -> None:
+    context, _ = recommender._encode([Past(item_id="c"), Past(item_id="a")])
+    assert recommender.bundle.vocabulary.decode(context.items) == ["c", "a"]
+    assert context.timestamps.tolist() == [0, 1]
+
+
+def test_times_on_some_events_only_are_refused(recommender: Recommender) -> None:
+    with pytest.raises(DataError, match="history: either every event has a timestamp or none has; add the missing"):
+        recommender.recommend(history=[Past(item_id="a", timestamp=1), Past(item_id="b")])
+
+
+def test_similar_leaves_the_item_itself_out(recommender: Recommender) -> None:
+    assert recommender.similar("a", k=2) == [Scored(item_id="b", score=4.0), Scored(item_id="c", score=3.0)]
+    assert ids(recommender.similar("c", k=100)) == "abde"
+
+
+def test_items_like_an_unknown_one_are_not_known(recommender: Recommender) -> None:
+    with pytest.raises(UnknownItemError, match="item_id 'x' is not in the catalogue; ask for an item that the model"):
+        recommender.similar("x")

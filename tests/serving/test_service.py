@@ -1,0 +1,267 @@
+"""The real service, started by `bentoml serve`, asked over HTTP."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import create_engine, make_url, text
+
+from recloop.serving.schemas import MAX_EVENTS
+from recloop.store import Store
+from tests.support.bundles import popularity_bundle, world
+from tests.support.service import serve
+
+pytestmark = pytest.mark.integration
+WORLD = world()
+
+
+def event(number: int, **changes: Any) -> dict[str, Any]:
+    fields = {"event_id": f"event-{number}", "user_id": "user-1", "item_id": "item-1", "event": "click"}
+    return fields | {"timestamp": "2024-05-01T12:00:00Z"} | changes
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("service")
+
+
+@pytest.fixture(scope="module")
+def client(folder: Path) -> Iterator[httpx.Client]:
+    bundle = popularity_bundle(folder / "bundle", WORLD, metrics={"ndcg@10": 0.25})
+    with serve(bundle, f"sqlite:///{folder}/store.sqlite") as url, httpx.Client(base_url=url, timeout=30) as client:
+        yield client
+
+
+def count(client: httpx.Client, sample: str) -> float:
+    lines = client.get("/metrics").text.splitlines()
+    return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(sample))
+
+
+def test_a_known_user_gets_items_they_have_not_seen(client: httpx.Client) -> None:
+    answer = client.post("/recommend", json={"user_id": "user-1", "k": 4}).raise_for_status().json()
+    seen = set(WORLD.filter(user_id="user-1")["item_id"])
+    items = [item["item_id"] for item in answer["items"]]
+    assert len(set(items)) == 4
+    assert not seen & set(items)
+    assert [item["score"] for item in answer["items"]] == sorted(
+        (item["score"] for item in answer["items"]), reverse=True
+    )
+    assert (answer["policy"], answer["fallback"], answer["ignored"]) == ("top_n", None, 0)
+    assert len(answer["request_id"]) == 36
+
+
+@pytest.mark.parametrize(
+    ("body", "fallback"),
+    [
+        ({}, "nobody"),
+        ({"user_id": "stranger"}, "unknown_user"),
+        ({"user_id": "stranger", "history": [{"item_id": "item-1", "timestamp": "2024-05-01"}]}, None),
+        ({"history": [{"item_id": "item-1"}, {"item_id": "item-2"}]}, None),
+        ({"history": [{"item_id": "unheard-of"}]}, "empty_history"),
+    ],
+)
+def test_everybody_gets_an_answer_and_is_told_its_ground(
+    client: httpx.Client, body: dict[str, Any], fallback: str | None
+) -> None:
+    answer = client.post("/recommend", json=body).raise_for_status().json()
+    assert (len(answer["items"]), answer["fallback"]) == (10, fallback)
+
+
+def test_an_empty_body_asks_for_nobody(client: httpx.Client) -> None:
+    assert client.post("/recommend").raise_for_status().json()["fallback"] == "nobody"
+
+
+def test_excluded_items_do_not_come(client: httpx.Client) -> None:
+    first = client.post("/recommend", json={"k": 1}).json()["items"][0]["item_id"]
+    answer = client.post("/recommend", json={"k": 1, "exclude": [first]}).json()
+    assert answer["items"][0]["item_id"] != first
+
+
+def test_similar_items(client: httpx.Client) -> None:
+    answer = client.post("/similar", json={"item_id": "item-0", "k": 3}).raise_for_status().json()
+    assert len(answer["items"]) == 3
+    assert "item-0" not in [item["item_id"] for item in answer["items"]]
+
+
+def test_items_like_an_unknown_one_are_404(client: httpx.Client) -> None:
+    answer = client.post("/similar", json={"item_id": "unheard-of"})
+    assert answer.status_code == 404
+    assert answer.json() == {
+        "error": "item_id 'unheard-of' is not in the catalogue; ask for an item that the model knows."
+    }
+
+
+def test_the_model_page_shows_the_manifest(client: httpx.Client) -> None:
+    manifest = client.get("/model").raise_for_status().json()["manifest"]
+    assert (manifest["model"], manifest["metrics"]) == ("popularity", {"ndcg@10": 0.25})
+    assert manifest["id"] == client.post("/recommend", json={}).json()["bundle"]
+
+
+def test_feedback_is_stored_before_it_is_acknowledged(client: httpx.Client, folder: Path) -> None:
+    request_id = client.post("/recommend", json={}).json()["request_id"]
+    batch = [event(1, request_id=request_id), event(2, item_id="new to everybody", value=3), event(3, timestamp=-1)]
+    answer = client.post("/feedback", json={"events": batch}).raise_for_status().json()
+    with Store.open(f"sqlite:///{folder}/store.sqlite") as store:
+        rows = next(store.events_after(0)).sort("event_id")
+    assert (answer["accepted"], answer["duplicates"]) == (2, 0)
+    assert [rejection["index"] for rejection in answer["rejected"]] == [2]
+    assert "timestamp" in answer["rejected"][0]["reason"]
+    assert rows["event_id"].to_list() == ["event-1", "event-2"]
+    assert rows["request_id"].to_list() == [request_id, None]
+    again = client.post("/feedback", json={"events": [*batch, event(1, event="purchase")]}).json()
+    assert (again["accepted"], again["duplicates"]) == (0, 2)
+    assert [rejection["index"] for rejection in again["rejected"]] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/recommend", {"k": 1000}, "k"),
+        ("/recommend", {"k": "ten"}, "k"),
+        ("/recommend", {"user_id": 196}, "user_id"),
+        ("/recommend", {"history": "item-1"}, "history"),
+        ("/recommend", {"history": [{"item_id": "item-1", "timestamp": "never"}]}, "timestamp"),
+        ("/recommend", {"filters": {"year": 1999}}, "filters"),
+        ("/recommend", {"history": [{"item_id": "a", "timestamp": 1}, {"item_id": "b"}]}, "history"),
+        ("/similar", {}, "item_id"),
+        ("/similar", {"item_id": "item-1", "k": 0}, "k"),
+        ("/feedback", {}, "events"),
+        ("/feedback", {"events": {}}, "events"),
+        ("/feedback", {"events": [event(9)] * (MAX_EVENTS + 1)}, "events"),
+    ],
+)
+def test_bad_input_is_400_with_the_name_of_the_field(
+    client: httpx.Client, path: str, body: dict[str, Any], field: str
+) -> None:
+    answer = client.post(path, json=body)
+    assert answer.status_code == 400
+    assert field in answer.text
+    assert "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'"text"', b"\xff\xfe", b'{"k": 1e999}', b'{"user_id": "\\ud800"}'])
+def test_what_is_no_json_object_is_400(client: httpx.Client, content: bytes) -> None:
+    answer = client.post("/recommend", content=content, headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    assert "Traceback" not in answer.text
+
+
+def test_too_large_a_body_is_413(client: httpx.Client) -> None:
+    answer = client.post("/feedback", json={"events": [event(7, user_id="u" * (1 << 20))]})
+    assert answer.status_code == 413
+    assert "The body is larger than 1048576 bytes" in answer.json()["error"]
+
+
+def test_other_forms_of_bodies_are_415(client: httpx.Client) -> None:
+    assert client.post("/recommend", data={"k": "1"}).status_code == 415
+    assert client.post("/recommend", files={"k": b"1"}).status_code == 415
+    pickle = {"content-type": "application/vnd.bentoml+pickle"}
+    assert client.post("/recommend", content=b"\x80", headers=pickle).status_code == 415
+
+
+def test_unknown_pages_and_methods_are_4xx(client: httpx.Client) -> None:
+    assert client.get("/recommend").status_code == 405
+    assert client.post("/model").status_code == 405
+    assert client.get("/nowhere").status_code == 404
+
+
+def test_the_service_is_alive_and_ready(client: httpx.Client) -> None:
+    assert client.get("/livez").status_code == 200
+    assert client.get("/readyz").status_code == 200
+
+
+def test_metrics_count_what_the_business_wants_to_know(client: httpx.Client) -> None:
+    samples = {
+        'recloop_recommendations_total{fallback="none"}': 1,
+        'recloop_recommendations_total{fallback="nobody"}': 1,
+        'recloop_feedback_events_total{outcome="accepted"}': 1,
+        'recloop_feedback_events_total{outcome="duplicate"}': 1,
+        'recloop_feedback_events_total{outcome="rejected"}': 2,
+    }
+    before = {sample: count(client, sample) for sample in samples}
+    client.post("/recommend", json={"user_id": "user-1"})
+    client.post("/recommend", json={})
+    client.post("/feedback", json={"events": [event(20), event(20), event(20, event="view"), {}]})
+    after = {sample: count(client, sample) for sample in samples}
+    assert {sample: after[sample] - before[sample] for sample in samples} == samples
+    assert count(client, "bentoml_service_request_total") > 0
+
+
+def test_the_api_is_described(client: httpx.Client) -> None:
+    document = client.get("/docs.json").raise_for_status().json()
+    paths = {"/recommend", "/similar", "/feedback", "/model", "/livez", "/readyz", "/metrics"}
+    assert paths <= document["paths"].keys()
+    schemas = document["components"]["schemas"]
+    assert schemas["RecommendRequest"]["properties"]["k"]["maximum"] == 100
+    assert "event_id" in schemas["FeedbackRequest"]["properties"]["events"]["items"]["properties"]
+
+
+def test_the_service_lives_without_bundle_and_store_and_takes_them_when_they_come(tmp_path: Path) -> None:
+    bundle, store = tmp_path / "bundle", tmp_path / "missing" / "store.sqlite"
+    with (
+        serve(bundle, f"sqlite:///{store}", wait_for="/livez") as url,
+        httpx.Client(base_url=url, timeout=30) as client,
+    ):
+        assert client.get("/readyz").status_code == 503
+        refused = client.post("/recommend", json={})
+        assert refused.status_code == 503
+        assert refused.json()["error"].startswith("No bundle is loaded; package a model, or name its folder")
+        assert client.post("/similar", json={"item_id": "a"}).status_code == 503
+        assert client.get("/model").status_code == 503
+
+        weights = popularity_bundle(bundle, WORLD) / "weights.safetensors"
+        whole = weights.read_bytes()
+        weights.write_bytes(whole[:-1])
+        assert client.get("/readyz").status_code == 503
+        weights.write_bytes(whole)
+        assert client.get("/readyz").status_code == 200
+        assert client.post("/recommend", json={"user_id": "user-1"}).status_code == 200
+
+        refused = client.post("/feedback", json={"events": [event(1)]})
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "5"
+        assert refused.json()["error"].startswith("The store of events cannot be reached now, and nothing was stored")
+        assert count(client, 'recloop_feedback_events_total{outcome="unavailable"}') == 1
+        assert client.post("/recommend", json={"user_id": "user-1"}).status_code == 200
+        store.parent.mkdir()
+        assert client.post("/feedback", json={"events": [event(1)]}).json()["accepted"] == 1
+
+
+def test_feedback_goes_to_postgresql(tmp_path: Path, postgres_url: str) -> None:
+    bundle = popularity_bundle(tmp_path / "bundle", WORLD)
+    with serve(bundle, postgres_url) as url, httpx.Client(base_url=url, timeout=30) as client:
+        batch = [event(1, user_id="Zoë"), event(2), event(2, event="view"), event(3, value="x")]
+        answer = client.post("/feedback", json={"events": batch}).raise_for_status().json()
+        assert (answer["accepted"], answer["duplicates"]) == (2, 0)
+        assert [rejection["index"] for rejection in answer["rejected"]] == [2, 3]
+        with Store.open(postgres_url) as store:
+            assert next(store.events_after(0)).sort("event_id")["user_id"].to_list() == ["Zoë", "user-1"]
+        assert client.post("/feedback", json={"events": batch[:2]}).json()["duplicates"] == 2
+        _lose(postgres_url)
+        started = time.monotonic()
+        refused = client.post("/feedback", json={"events": [event(4)]})
+        assert refused.status_code == 503
+        assert time.monotonic() - started < 10
+        assert client.post("/recommend", json={"user_id": "user-1"}).status_code == 200
+        _restore(postgres_url)
+        assert client.post("/feedback", json={"events": [event(4)]}).json()["accepted"] == 1
+
+
+def _lose(url: str) -> None:
+    _administer(url, "ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
+    _administer(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+
+
+def _restore(url: str) -> None:
+    _administer(url, "ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
+
+
+def _administer(url: str, statement: str) -> None:
+    target = make_url(url)
+    engine = create_engine(target.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(statement.format(name=target.database)))
+    engine.dispose()

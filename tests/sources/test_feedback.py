@@ -1,0 +1,101 @@
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from recloop.columns import INTERACTIONS
+from recloop.config import parse
+from recloop.data.tables import TIMESTAMP, write_parquet
+from recloop.errors import ConfigError, SourceError, StoreError
+from recloop.sources import SourceContext, find
+from recloop.sources.feedback import Config, read
+from recloop.store import Event, Store
+
+SECOND = 1_000_000
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.integration)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.sqlite'}"
+    return request.getfixturevalue("postgres_url")
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> SourceContext:
+    return SourceContext(
+        root=tmp_path, data=tmp_path / "data", cache=tmp_path / "cache", progress=lambda steps, description: steps
+    )
+
+
+def add(url: str, *events: tuple[str, str, str, str, int, float | None]) -> None:
+    names = ("event_id", "user_id", "item_id", "event", "timestamp", "value")
+    with Store.open(url) as store:
+        store.add_events([Event(**dict(zip(names, event, strict=True))) for event in events])
+
+
+def keep(context: SourceContext, url: str) -> str | None:
+    """Ingest as the ingestion does: write the batch to the data folder."""
+    batch = read(Config(url=url), context)
+    if batch is None:
+        return None
+    assert batch.mode == "append"
+    write_parquet(batch.tables.interactions, context.data / "interactions" / f"{batch.name}.parquet")
+    return batch.name
+
+
+def test_events_become_canonical_interactions(context: SourceContext, url: str):
+    add(url, ("b", "u2", "i1", "purchase", 20 * SECOND + 7, None), ("a", "u1", "i2", "rating", 10 * SECOND, 3.5))
+    batch = read(Config(url=url), context)
+    assert batch is not None
+    frame = batch.tables.interactions
+    assert tuple(frame.columns) == INTERACTIONS
+    assert frame.schema["timestamp"] == TIMESTAMP
+    assert frame.schema["value"] == pl.Float32
+    assert frame.rows() == [
+        ("u1", "i2", datetime(1970, 1, 1, 0, 0, 10, tzinfo=UTC), "rating", 3.5),
+        ("u2", "i1", datetime(1970, 1, 1, 0, 0, 20, 7, tzinfo=UTC), "purchase", 1.0),
+    ]
+
+
+def test_each_event_is_ingested_once(context: SourceContext, url: str):
+    assert keep(context, url) is None
+    add(url, ("a", "u", "i", "view", 1, None), ("b", "u", "i", "view", 2, None))
+    assert keep(context, url) == "feedback-1-2"
+    assert keep(context, url) is None
+    add(url, ("b", "u", "i", "view", 2, None), ("c", "u", "i", "view", 3, None))
+    assert str(keep(context, url)).startswith("feedback-")
+    assert keep(context, url) is None
+    parts = sorted((context.data / "interactions").glob("*.parquet"))
+    assert [pl.read_parquet(part).height for part in parts] == [2, 1]
+
+
+def test_another_store_than_before(context: SourceContext, tmp_path: Path):
+    old, new = f"sqlite:///{tmp_path}/old.sqlite", f"sqlite:///{tmp_path}/new.sqlite"
+    add(old, ("a", "u", "i", "view", 1, None), ("b", "u", "i", "view", 2, None))
+    keep(context, old)
+    add(new, ("c", "u", "i", "view", 3, None))
+    with pytest.raises(
+        SourceError, match=r"new\.sqlite ends at event 1, but the data already hold .* up to 2;"
+    ):
+        read(Config(url=new), context)
+
+
+def test_a_store_that_cannot_be_reached(context: SourceContext):
+    with pytest.raises(StoreError, match="cannot be reached"):
+        read(Config(url="postgresql://me:secret@127.0.0.1:1/x"), context)
+
+
+def test_the_store_lies_in_the_root_by_default(context: SourceContext, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("RECLOOP_DATABASE_URL", raising=False)
+    assert read(Config(), context) is None
+    assert (context.root / "recloop.sqlite").is_file()
+
+
+def test_it_is_found_by_its_name():
+    assert find("feedback").source.read is read
+    with pytest.raises(
+        ConfigError, match=r"ingest\.feedback\.database is not a known parameter; .*: url\."
+    ):
+        parse(Config, {"database": "x"}, "ingest.feedback")
