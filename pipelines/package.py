@@ -106,7 +106,7 @@ def _record(
 
 
 def _iso(moment: Any) -> str:
-    return cast("datetime", moment).isoformat()
+    return cast("datetime", moment).isoformat(timespec="microseconds")
 
 
 def _data_hash() -> str:

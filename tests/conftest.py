@@ -3,7 +3,10 @@
 import os
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("recloop", deadline=None, print_blob=True)
+settings.load_profile("recloop")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 for name, value in {
     "DO_NOT_TRACK": "1",

@@ -110,7 +110,7 @@ def run(
     wanted = _wanted(metrics, kind)
     where = _device(device)
     if out is not None and out.is_dir():
-        raise DataError(f"{out} is a folder, but the report is a file; name one, for example {out}/report.json.")
+        raise DataError(f"{out} is a folder, but the report is a file; name one, for example {out / 'report.json'}.")
     data = _read(train, test, valid)
     features = _attributes(items, users, knowledge)
     catalogue, learners = Vocabulary(data.train[ITEM]), Vocabulary(data.train[USER])
@@ -293,7 +293,10 @@ def _candidates(path: Path, asked: Examples, people: Vocabulary, catalogue: Voca
     frame = read_parquet(path)
     require_columns(frame, (USER, NEGATIVES), str(path))
     if not isinstance(frame.schema[NEGATIVES], pl.List):
-        raise DataError(f"{path}: '{NEGATIVES}' has type {frame.schema[NEGATIVES]}, but must be a list of item ids.")
+        raise DataError(
+            f"{path}: '{NEGATIVES}' has type {frame.schema[NEGATIVES]}, but must be a list of item ids; "
+            "group them by user."
+        )
     lists = frame.select(_ids(frame, USER, path), NEGATIVES)
     example = np.full(len(people) + 1, UNKNOWN)  # the last place is that of UNKNOWN users
     example[asked.users] = np.arange(len(asked))

@@ -112,8 +112,8 @@ def benchmark(  # noqa: PLR0917 - each option of the command line is one paramet
         out=out,
     )
     for name, value in report["metrics"].items():
-        low, high = report["ci95"][name]
-        print(f"{name:<16} {value:.4f}  [{low:.4f}, {high:.4f}]")
+        bounds = report["ci95"].get(name)
+        print(f"{name:<22} {value:.4f}" + (f"  [{bounds[0]:.4f}, {bounds[1]:.4f}]" if bounds else ""))
 
 
 @app.command()

@@ -26,7 +26,7 @@ from recloop.columns import ITEM, TITLE, USER
 from recloop.config import load_params
 from recloop.data.tables import read_json, read_parquet
 from recloop.errors import RecloopError
-from recloop.ingestion import ingest
+from recloop.ingestion import ingest, recover
 from recloop.loop.deployments import promote
 from recloop.progress import track
 from recloop.store import Store
@@ -56,6 +56,7 @@ def reproduce(root: Path, stages: Sequence[str] = (), *, force: bool = False) ->
     Raises:
         RecloopError: a stage failed; the message is the stage's own sentence where it left one.
     """
+    recover(root)
     command = [sys.executable, "-m", "dvc", "repro", *(["--force"] if force else []), *stages]
     with tempfile.TemporaryDirectory() as scratch:
         sentence = Path(scratch) / "error"

@@ -96,23 +96,31 @@ def test_dates_are_midnight_and_fractions_are_kept() -> None:
         (pl.DataFrame(), "log.csv has no column 'user_id'; it has: none; map or rename one to 'user_id'."),
         (
             one("last week"),
-            "log.csv: 1 cell(s) of 'timestamp' are not a date and time, the first is 'last week' in row 0; "
-            "write ISO 8601, for example 2026-01-31T12:00:00Z.",
+            (
+                "log.csv: 1 cell(s) of 'timestamp' are not a date and time, the first is 'last week' in row 0; "
+                "write ISO 8601, for example 2026-01-31T12:00:00Z."
+            ),
         ),
         (
             pl.concat([one(0, value="4"), one(1, value="four")]),
-            "log.csv: 1 cell(s) of 'value' are not a number, the first is 'four' in row 1; "
-            "correct it or leave the cell empty.",
+            (
+                "log.csv: 1 cell(s) of 'value' are not a number, the first is 'four' in row 1; "
+                "correct it or leave the cell empty."
+            ),
         ),
         (
             one(1_769_860_800_000),
-            "log.csv: 1 cell(s) of 'timestamp' are not seconds since 1970, the first is 1769860800000 in row 0; "
-            "divide milliseconds by 1000, and correct or leave out the rest.",
+            (
+                "log.csv: 1 cell(s) of 'timestamp' are not seconds since 1970, the first is 1769860800000 in row 0; "
+                "divide milliseconds by 1000, and correct or leave out the rest."
+            ),
         ),
         (
             one(float("nan")),
-            "log.csv: 1 cell(s) of 'timestamp' are not seconds since 1970, the first is nan in row 0; "
-            "divide milliseconds by 1000, and correct or leave out the rest.",
+            (
+                "log.csv: 1 cell(s) of 'timestamp' are not seconds since 1970, the first is nan in row 0; "
+                "divide milliseconds by 1000, and correct or leave out the rest."
+            ),
         ),
         (
             one([1], pl.List(pl.Int64)),

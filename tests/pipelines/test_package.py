@@ -58,7 +58,7 @@ def test_the_winner_is_packaged_with_where_it_comes_from(run: Run, capsys: pytes
     assert manifest["data"] == {
         "hash": "0123abcd.dir",
         "rows": 700,
-        "window": [times[0].isoformat(), times[-1].isoformat()],
+        "window": [time.isoformat(timespec="microseconds") for time in (times[0], times[-1])],
         "train_window": ["a", "b"],
     }
     assert manifest["metrics"] == {"ndcg@10": 0.5}

@@ -1,5 +1,7 @@
 """Bins for numbers."""
 
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 
@@ -22,15 +24,15 @@ def binned(observations: pl.DataFrame, column: str) -> tuple[pl.DataFrame, list[
     else:
         edges = _deciles(observations, column)
         bounds = ["", *(f"{edge:.4g}" for edge in edges), ""]
-        labels = [f"{low} to {high}".strip() for low, high in zip(bounds[:-1], bounds[1:], strict=True)]
+        labels = [f"{low} to {high}".strip() for low, high in pairwise(bounds)]
         codes = np.searchsorted(edges, observations[column].to_numpy(), side="right")
     return observations.with_columns(pl.Series(BIN, codes, dtype=pl.Int64)), labels
 
 
 def _deciles(observations: pl.DataFrame, column: str) -> np.ndarray:
-    weighted = observations.select(
-        pl.col(column).alias("value"), (1 / pl.len().over(WINDOW)).alias("weight")
-    ).sort("value")
+    weighted = observations.select(pl.col(column).alias("value"), (1 / pl.len().over(WINDOW)).alias("weight")).sort(
+        "value"
+    )
     reached = weighted["weight"].cum_sum() / weighted["weight"].sum()
     places = np.searchsorted(reached.to_numpy(), np.arange(1, _QUANTILES) / _QUANTILES)
     return np.unique(weighted["value"].to_numpy()[np.minimum(places, weighted.height - 1)])

@@ -2,19 +2,20 @@
 
 Shapes: K bins, U users, N observations.
 
-**Distance.** With p and q (K,) the shares of the bins in the two windows and m = (p + q) / 2, the Jensen-Shannon distance
-is ``sqrt((sum p ln(p/m) + sum q ln(q/m)) / 2)``, from 0 to sqrt(ln 2) = 0.83; empty bins are no problem to it.
+**Distance.** With p and q (K,) the shares of the bins in the two windows and m = (p + q) / 2, the Jensen-Shannon
+distance is ``sqrt((sum p ln(p/m) + sum q ln(q/m)) / 2)``, from 0 to sqrt(ln 2) = 0.83; empty bins are no problem to
+it.
 
-**Chance.** Observations of one person depend on each other, so tests that count observations see drift everywhere. Here
-people are the units: with c_u, n_u the counts and their sum for user u in a window with N observations, the user's
-influence on q - p is ``psi_u = (c_u - n_u q) / N`` of the current window minus the same of the reference, which also
-takes account of people who occur in both. The covariance of q - p is estimated by ``S = sum psi_u psi_u'``. Near p = q
-the squared distance is ``sum (q - p)^2 / (8 m)``, which without drift is distributed as a sum of chi-squares weighted by
-the eigenvalues of ``A = diag(8 m)^-1/2 S diag(8 m)^-1/2``. The sum is replaced by one scaled chi-square of the same mean
-and variance (the second-order correction of Rao and Scott, "On chi-squared tests for multiway contingency tables with
-cell proportions estimated from survey data", Annals of Statistics, 1984), and that by an F distribution whose second
-degrees of freedom are the effective number of people, less one, of the window that has fewer: a few very active people
-widen it. Nothing is drawn at random.
+**Chance.** Observations of one person depend on each other, so tests that count observations see drift everywhere.
+Here people are the units: with c_u, n_u the counts and their sum for user u in a window with N observations, the
+user's influence on q - p is ``psi_u = (c_u - n_u q) / N`` of the current window minus the same of the reference,
+which also takes account of people who occur in both. The covariance of q - p is estimated by ``S = sum psi_u
+psi_u'``. Near p = q the squared distance is ``sum (q - p)^2 / (8 m)``, which without drift is distributed as a sum of
+chi-squares weighted by the eigenvalues of ``A = diag(8 m)^-1/2 S diag(8 m)^-1/2``. The sum is replaced by one scaled
+chi-square of the same mean and variance (the second-order correction of Rao and Scott, "On chi-squared tests for
+multiway contingency tables with cell proportions estimated from survey data", Annals of Statistics, 1984), and that
+by an F distribution whose second degrees of freedom are the effective number of people, less one, of the window that
+has fewer: a few very active people widen it. Nothing is drawn at random.
 
 **Threshold.** ``sqrt(tolerance^2 + quantile)``: a difference must exceed chance by more than what is tolerated.
 """
@@ -99,6 +100,8 @@ def compare(
     Returns:
         `None` where there is nothing to compare: a single bin, or too few people in a window.
     """
+    if observations.is_empty():
+        return None
     n_users, n_bins = int(observations[CODE].max() or 0) + 1, len(labels)  # pyright: ignore[reportArgumentType]
     counts = [_counts(observations.filter(pl.col(WINDOW) == window), n_users, n_bins) for window in (0, 1)]
     totals = [matrix.sum() for matrix in counts]
@@ -120,7 +123,7 @@ def compare(
     return Comparison(
         column=column,
         statistic="jensenshannon",
-        value=float(jensenshannon(*shares)),
+        value=float(jensenshannon(shares[0], shares[1])),
         threshold=threshold,
         n_reference=int(totals[0]),
         n_current=int(totals[1]),
@@ -143,10 +146,10 @@ def _effective(counts: sparse.csr_matrix) -> float:
 def _spread(counts: list[sparse.csr_matrix], shares: list[NDArray[np.float64]]) -> tuple[float, float]:
     """Scale and degrees of freedom of the squared distance without drift: tr(A^2) / tr(A) and tr(A)^2 / tr(A^2).
 
-    The influences are ``psi = M + F G`` with M (U, K) sparse, F (U, 2) and G (2, K), so S needs no (U, K) matrix in full.
+    The influences are ``psi = M + F G`` with M (U, K) sparse, F (U, 2) and G (2, K): no full (U, K) matrix is needed.
     """
     reference, current = (matrix / matrix.sum() for matrix in counts)
-    sparse_part = (current - reference).tocsr()
+    sparse_part = sparse.csr_matrix(current - reference)
     factors = np.stack([np.asarray(part.sum(axis=1)).ravel() for part in (current, reference)], axis=1)
     directions = np.stack([-shares[1], shares[0]])
     cross = np.asarray(sparse_part.T @ factors) @ directions

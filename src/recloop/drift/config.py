@@ -9,22 +9,24 @@ class DriftConfig(Config):
     """When two windows differ.
 
     Attributes:
-        window_days: length of the current window, back from the newest event; `None` for everything after the champion's
-            training window. It never reaches back into that.
+        window_days: length of the current window, back from the newest event; `None` for everything after the
+            champion's training window. It never reaches back into that.
         min_events: fewest events that each window must have for a verdict.
         min_users: fewest users that each window must have for a verdict.
         false_alarms: probability that any check of two windows of one distribution reports drift.
         tolerance: Jensen-Shannon distance between two distributions that does not matter.
         unknown_tolerance: the same for the rates of unknown users and items, which come in waves.
-        score_tolerance: the same for the model's scores, where more is usual: a model is surer about people from whom it
-            has learnt than about new ones.
+        score_tolerance: the same for the model's scores, where more is usual: a model is surer about people from whom
+            it has learnt than about new ones.
         volume_factor: factor between the events a day of the two windows that does not matter.
         top_k: the score of a context is the mean of its best `top_k` items.
         contexts: most contexts of a window that are scored.
         seed: draws those contexts.
     """
 
-    window_days: float | None = Field(default=None, gt=0, description="Days in the newest window; all new ones if empty.")
+    window_days: float | None = Field(
+        default=None, gt=0, description="Days in the newest window; empty for all new ones."
+    )
     min_events: int = Field(default=200, ge=1, description="Fewest events in each window for a verdict.")
     min_users: int = Field(default=30, ge=2, description="Fewest users in each window for a verdict.")
     false_alarms: float = Field(default=0.01, gt=0, lt=0.5, description="Probability of drift where there is none.")

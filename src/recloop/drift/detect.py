@@ -47,8 +47,8 @@ class Drift:
     """What the checks say together.
 
     Attributes:
-        verdict: ``drift`` if any check drifted, ``stable`` if none did, ``insufficient`` if there was too little to look
-            at.
+        verdict: ``drift`` if any check drifted, ``stable`` if none did, ``insufficient`` if there was too
+            little to look at.
         reference: first and last time and number of events of the reference window.
         current: the same of the current window.
         checks: by name; empty if insufficient.

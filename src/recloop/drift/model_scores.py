@@ -18,7 +18,7 @@ _BATCH = 256
 
 
 def measure(inputs: Inputs) -> Comparison | None:
-    """Distribution of the mean score of the best unseen items for contexts that are the blocks; nothing without a model.
+    """Distribution of the mean score of the best unseen items of contexts, which are the blocks; needs a model.
 
     Contexts have equal lengths in time, so that a longer window does not by itself mean longer histories.
     """

@@ -15,11 +15,12 @@ _DAYS = 7
 def measure(inputs: Inputs) -> Comparison | None:
     """``|ln(a / b)|`` for a and b the mean events on whole days.
 
-    Nothing where a window has fewer than seven, or where the windows overlap: two samples of one time say nothing of it.
+    Nothing where a window has fewer than seven, or where the windows overlap: two samples of one time say nothing of
+    it.
 
-    By chance it varies with the people, ``sum (n_u / N)^2``, and with the days, ``variance / (days * mean^2)``, in each
-    window; the threshold is ``ln(volume_factor)`` plus a quantile of Student's t distribution at the days of the shorter
-    window, less one.
+    By chance it varies with the people, ``sum (n_u / N)^2``, and with the days, ``variance / (days * mean^2)``, in
+    each window; the threshold is ``ln(volume_factor)`` plus a quantile of Student's t distribution at the days of the
+    shorter window, less one.
     """
     windows = inputs.windows
     if not windows.sequential:

@@ -1,10 +1,11 @@
 """Two windows of events, cut into slices of equal length so that what happens in a slice can be compared.
 
-A person's events in a slice are a *block*. Windows of unequal length differ in everything that grows with time (events a
-user, users, items); blocks of equal length do not.
+A person's events in a slice are a *block*. Windows of unequal length differ in everything that grows with time
+(events a user, users, items); blocks of equal length do not.
 """
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Literal, Self
 
 import polars as pl
@@ -23,9 +24,9 @@ class Windows:
     """The events of a reference window and of a current one.
 
     Attributes:
-        events: canonical interactions of both windows in order of time, with `WINDOW` (0 reference, 1 current), `CODE`
-            (a number for each user, the same in both) and `SLICE` (0 is the newest slice of its window, and so on
-            backwards in time; null for what is left at the beginning and is shorter than a slice).
+        events: canonical interactions of both windows in order of time, with `WINDOW` (0 reference, 1 current),
+            `CODE` (a number for each user, the same in both) and `SLICE` (0 is the newest slice of its window, and so
+            on backwards in time; null for what is left at the beginning and is shorter than a slice).
         span: length of a slice in microseconds: that of the shorter window.
         sequential: whether the current window begins after the reference ends.
     """
@@ -41,7 +42,8 @@ class Windows:
         span = min(last - first + 1 for first, last in bounds)
         parts = [
             frame.with_columns(
-                pl.lit(window, dtype=pl.Int8).alias(WINDOW), _slice(last, span, (last - first + 1) // span).alias(SLICE)
+                pl.lit(window, dtype=pl.Int8).alias(WINDOW),
+                _slice(last, span, (last - first + 1) // span).alias(SLICE),
             )
             for window, (frame, (first, last)) in enumerate(zip((reference, current), bounds, strict=True))
         ]
@@ -95,6 +97,23 @@ class Windows:
         counts = ago.filter(ago < whole).value_counts(name="events").rename({times.name: "ago"})
         every = pl.DataFrame({"ago": pl.int_range(whole, dtype=pl.Int64, eager=True)})
         return every.join(counts, on="ago", how="left").sort("ago", descending=True)["events"].fill_null(0)
+
+
+def cut(
+    interactions: pl.DataFrame, window: tuple[datetime, datetime], days: float | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The events of a window, and the newest events after it.
+
+    Args:
+        interactions: canonical.
+        window: first and last time, both included.
+        days: how far back from the newest event the second part reaches; as far as there is something if `None`.
+    """
+    first, last = window
+    later = interactions.filter(pl.col(TIME) > last)
+    if days is not None:
+        later = later.filter(pl.col(TIME) > pl.col(TIME).max() - timedelta(days=days))
+    return interactions.filter(pl.col(TIME).is_between(first, last)), later
 
 
 def _slice(last: int, span: int, whole: int) -> pl.Expr:

@@ -80,6 +80,12 @@ def check_needs(kind: "type[Model]", data: TrainingData) -> None:
         )
 
 
+def answer_nobody(scores: Tensor, contexts: Contexts, popularity: Tensor) -> Tensor:
+    """`scores` (B, I) with `popularity` (I,) in place of the rows whose history is empty."""
+    scores[torch.from_numpy(contexts.lengths == 0).to(scores.device)] = popularity.to(scores.device)
+    return scores
+
+
 C_co = TypeVar("C_co", bound=ModelConfig, default=ModelConfig, covariant=True)
 
 

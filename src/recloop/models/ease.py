@@ -16,7 +16,7 @@ from typing_extensions import override
 from recloop import devices
 from recloop.data.sequences import Contexts
 from recloop.errors import ModelError
-from recloop.models.base import FitContext, Model, ModelConfig, TrainingData
+from recloop.models.base import FitContext, Model, ModelConfig, TrainingData, answer_nobody
 from recloop.nn.gram import gram_blocks
 
 _MATRICES = 3
@@ -39,7 +39,8 @@ class EASE(Model[EASEConfig]):
 
     ``B`` minimises ``|X - X B|^2 + regularization |B|^2`` for the training matrix ``X`` (U, I) of ones and zeros:
     with ``P = inv(X'X + regularization * 1)``, ``B_ij = -P_ij / P_jj`` off the diagonal. The rows of ``B`` are added
-    one history item after the other, so the scores of a person do not depend on who else is in the batch.
+    one history item after the other, so the scores of a person do not depend on who else is in the batch. An empty
+    history gets each item's number of users.
     """
 
     Config = EASEConfig
@@ -51,26 +52,29 @@ class EASE(Model[EASEConfig]):
         gram = torch.empty(self.n_items, self.n_items, dtype=dtype)
         for start, block in context.progress(gram_blocks(data.histories.matrix(self.n_items)), self.name()):
             gram[start : start + len(block)] = torch.from_numpy(block)
+        popularity = gram.diagonal().float()
         gram.diagonal().add_(self.config.regularization)
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram.to(self.device)))
         weights = inverse.div_(-inverse.diagonal().clone())
         weights.fill_diagonal_(0)
-        self.load_tensors({"weights": weights.float().contiguous()})
+        self.load_tensors({"weights": weights.float().contiguous(), "popularity": popularity})
 
     @override
     def score(self, contexts: Contexts) -> Tensor:
         matrix = contexts.matrix(self.n_items)
         items = torch.from_numpy(matrix.indices.astype(np.int64)).to(self.device)
         offsets = torch.from_numpy(matrix.indptr[:-1].astype(np.int64)).to(self.device)
-        return torch.nn.functional.embedding_bag(items, self._weights, offsets, mode="sum")
+        scores = torch.nn.functional.embedding_bag(items, self._weights, offsets, mode="sum")
+        return answer_nobody(scores, contexts, self._popularity)
 
     @override
     def tensors(self) -> dict[str, Tensor]:
-        return {"weights": self._weights}
+        return {"weights": self._weights, "popularity": self._popularity}
 
     @override
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         self._weights = self._tensor(tensors, "weights", (self.n_items, self.n_items))
+        self._popularity = self._tensor(tensors, "popularity", (self.n_items,))
 
     def _refuse_if_too_large(self, dtype: torch.dtype) -> None:
         needed = _MATRICES * self.n_items**2 * dtype.itemsize

@@ -15,7 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from recloop.data.sequences import Contexts
-from recloop.models.base import FitContext, Model, ModelConfig, TrainingData
+from recloop.models.base import FitContext, Model, ModelConfig, TrainingData, answer_nobody
 from recloop.nn.gram import gram_blocks
 
 
@@ -39,14 +39,16 @@ class ItemKNN(Model[ItemKNNConfig]):
 
     ``s_ij = <x_i, x_j> / (|x_i| |x_j| + shrink)``, where ``x_i`` (U,) holds who interacted with item i, whatever the
     number of times. Similarities are computed a block of items at a time and only the K best of each are kept. Scoring
-    multiplies sparse matrices, on the CPU whatever the device.
+    multiplies sparse matrices, on the CPU whatever the device. An empty history gets each item's number of users.
     """
 
     Config = ItemKNNConfig
 
     @override
     def fit(self, data: TrainingData, context: FitContext) -> None:
-        matrix = self._weighted(data.histories.matrix(self.n_items))
+        matrix = data.histories.matrix(self.n_items)
+        popularity = torch.from_numpy(np.bincount(matrix.indices, minlength=self.n_items).astype(np.float32))
+        matrix = self._weighted(matrix)
         norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=0), dtype=np.float64)).ravel()
         norms = norms.astype(np.float32)
         kept = min(self.config.neighbors, self.n_items - 1)
@@ -62,12 +64,19 @@ class ItemKNN(Model[ItemKNNConfig]):
             values.append(best[positive])
             counts.append(positive.sum(dim=1))
         offsets = torch.cat([torch.zeros(1, dtype=torch.int64), torch.cat(counts).cumsum(0)])
-        self.load_tensors({"offsets": offsets, "neighbors": torch.cat(columns), "similarities": torch.cat(values)})
+        self.load_tensors(
+            {
+                "offsets": offsets,
+                "neighbors": torch.cat(columns),
+                "similarities": torch.cat(values),
+                "popularity": popularity,
+            }
+        )
 
     @override
     def score(self, contexts: Contexts) -> Tensor:
         scores = sparse.csr_matrix(contexts.matrix(self.n_items) @ self._similarity).toarray()
-        return torch.from_numpy(scores).to(self.device)
+        return answer_nobody(torch.from_numpy(scores).to(self.device), contexts, self._popularity)
 
     @override
     def tensors(self) -> dict[str, Tensor]:
@@ -76,6 +85,7 @@ class ItemKNN(Model[ItemKNNConfig]):
             "offsets": torch.from_numpy(matrix.indptr).long(),
             "neighbors": torch.from_numpy(matrix.indices).long(),
             "similarities": torch.from_numpy(matrix.data),
+            "popularity": self._popularity,
         }
 
     @override
@@ -83,6 +93,7 @@ class ItemKNN(Model[ItemKNNConfig]):
         offsets = self._tensor(tensors, "offsets", (self.n_items + 1,))
         neighbors = self._tensor(tensors, "neighbors", (None,))
         similarities = self._tensor(tensors, "similarities", (len(neighbors),))
+        self._popularity = self._tensor(tensors, "popularity", (self.n_items,))
         parts = tuple(part.cpu().numpy() for part in (similarities, neighbors, offsets))
         self._similarity = sparse.csr_matrix(parts, shape=(self.n_items, self.n_items))
 

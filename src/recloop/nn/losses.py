@@ -59,7 +59,7 @@ class _ChunkedSoftmax(torch.autograd.Function):
             slope = torch.log_softmax((hidden[part] @ items.T).float(), dim=1)
             wanted = targets[part, None]
             total -= slope.gather(1, wanted).sum()
-            slope.exp_().scatter_add_(1, wanted, slope.new_full(wanted.shape, -1.0))
+            slope = slope.exp_().scatter_add_(1, wanted, slope.new_full(wanted.shape, -1.0)).to(hidden.dtype)
             to_hidden[part] = slope @ items
             to_items += slope.T @ hidden[part]
         ctx.save_for_backward(to_hidden, to_items)

@@ -1,0 +1,44 @@
+"""Stage `drift`: what the champion was trained on, compared with what came later; without one, the packaged model."""
+
+from datetime import datetime
+from pathlib import Path
+
+from pipelines import run
+from recloop.config import load_params, parse, section
+from recloop.data.tables import read_json, read_parquet, write_json
+from recloop.drift.config import DriftConfig
+from recloop.drift.detect import Drift, detect
+from recloop.drift.report import write
+from recloop.drift.windows import cut
+from recloop.models.storage import load
+
+ARTIFACTS = Path("artifacts")
+POINTER = ARTIFACTS / "champion/champion.json"
+
+
+def main() -> None:
+    """Write artifacts/drift/drift.json (the verdict), drift.html and evidently.json."""
+    config = parse(DriftConfig, section(load_params(), "drift"), "params.yaml: drift")
+    interactions = read_parquet(ARTIFACTS / "clean/interactions.parquet")
+    if POINTER.is_file():
+        champion = read_json(POINTER)
+        model, window = ARTIFACTS / "bundles" / champion["bundle"], champion["train_window"]
+    else:
+        model, window = ARTIFACTS / "bundle", read_json(ARTIFACTS / "split/split.json")["train_window"]
+    first, last = (datetime.fromisoformat(moment) for moment in window)
+    reference, current = cut(interactions, (first, last), config.window_days)
+    drift = detect(reference, current, config, load(model))
+    folder = ARTIFACTS / "drift"
+    write_json(drift.record(), folder / "drift.json")
+    write(drift, folder / "drift.html", folder / "evidently.json")
+    print(_summary(drift))
+
+
+def _summary(drift: Drift) -> str:
+    drifted = [check.name for check in drift.checks if check.drifted]
+    counts = f"{drift.reference['rows']:,} events of training against {drift.current['rows']:,} newer ones"
+    return f"drift: {drift.verdict} ({counts}){': ' if drifted else ''}{', '.join(drifted)}"
+
+
+if __name__ == "__main__":
+    run(main)

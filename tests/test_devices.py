@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from recloop import devices
+from recloop.errors import ConfigError
+
+
+def test_auto_is_cuda_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert devices.choose().type == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert devices.choose().type == "cpu"
+    assert devices.choose("cpu").type == "cpu"
+
+
+def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError) as error:
+        devices.choose("cuda")
+    assert str(error.value) == "device is 'cuda', but no CUDA device is available here; use 'auto' or 'cpu'."
+
+
+def test_the_cpu_computes_in_full_precision() -> None:
+    with devices.autocast(torch.device("cpu")):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_multiplies_in_bfloat16() -> None:
+    device = torch.device("cuda")
+    with devices.autocast(device):
+        assert (torch.ones(2, 2, device=device) @ torch.ones(2, 2, device=device)).dtype == torch.bfloat16
+    assert devices.free_memory(device) > 0
+
+
+def test_free_memory_is_the_smaller_of_host_and_container(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    host, container = tmp_path / "meminfo", tmp_path / "group"
+    monkeypatch.setattr(devices, "_MEMINFO", host)
+    monkeypatch.setattr(devices, "_CGROUP", container)
+    host.write_text("MemTotal: 9 kB\nMemAvailable:     7 kB\n", encoding="ascii")
+    assert devices.free_memory(torch.device("cpu")) == 7168
+    container.mkdir()
+    (container / "memory.current").write_text("1000\n", encoding="ascii")
+    for limit, free in (("max", 7168), ("4000", 3000), ("900", 0), ("90000", 7168)):
+        (container / "memory.max").write_text(f"{limit}\n", encoding="ascii")
+        assert devices.free_memory(torch.device("cpu")) == free
+
+
+def test_free_memory_without_meminfo_is_the_machines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(devices, "_MEMINFO", tmp_path / "none")
+    monkeypatch.setattr(devices, "_CGROUP", tmp_path / "none")
+    assert devices.free_memory(torch.device("cpu")) > 1 << 20
