@@ -46,9 +46,8 @@ def put_in_charge(working: Project, action: str, reason: str) -> str:
     return state.message or action
 
 
-@task(tags=["deployment"])
+@task
 def _act(working: Project, action: str, reason: str) -> State:
-    log = get_run_logger()
     try:
         if action == "build":
             message = _build(working)
@@ -57,9 +56,7 @@ def _act(working: Project, action: str, reason: str) -> State:
             with Store.open(root=working.root) as store:
                 message = change(working.root, store, reason=reason).message
     except RecloopError as error:
-        log.error("%s", error)  # noqa: TRY400 - the sentence is meant for a person
         return Failed(message=str(error))
-    log.info("%s", message)
     create_markdown_artifact(f"{message}\n\nReason: {reason}", key="deployment", description=message)
     return Completed(message=message)
 

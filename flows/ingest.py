@@ -1,8 +1,12 @@
 """New data: a source becomes canonical tables under `data/`, and DVC records their version in `data.dvc`."""
 
+from typing import Any
+
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import TaskRun
 from prefect.states import Completed, Failed, State
+from prefect.tasks import Task
 
 from flows import terminal
 from flows.forms import choices, chosen
@@ -48,7 +52,7 @@ def take_in(working: Project, source: str | None, log: Log) -> IngestReport:
         raise RecloopError(state.message or "The data could not be ingested.")
     if source is not None and source != FEEDBACK:
         override(working.root, {"ingest.source": source}, log)
-    return state.data
+    return state.result()
 
 
 def sentence(report: IngestReport) -> str:
@@ -59,7 +63,17 @@ def sentence(report: IngestReport) -> str:
     return f"{report.source}: {rows}; version {report.version} {news}{pushed}."
 
 
-@task(name="ingest data", tags=["stage"], timeout_seconds=TIMEOUT_SECONDS)
+def _is_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    return not isinstance(state.data, RecloopError)
+
+
+@task(
+    name="ingest data",
+    timeout_seconds=TIMEOUT_SECONDS,
+    retries=1,
+    retry_delay_seconds=5,
+    retry_condition_fn=_is_transient,
+)
 def ingest_data(working: Project, source: str | None) -> State:
     """Call the library, show what came of it."""
     log = get_run_logger()
@@ -69,7 +83,7 @@ def ingest_data(working: Project, source: str | None) -> State:
     except RecloopError as error:
         log.error("%s", error)  # noqa: TRY400 - the sentence is meant for a person
         create_markdown_artifact(f"**Nothing was ingested.** {error}", key="failure", description="Why ingest failed")
-        return Failed(message=str(error))
+        return Failed(message=str(error), data=error)
     text = sentence(report)
     log.info("%s", text)
     rows = [f"| {table} | {count:,} |" for table, count in sorted(report.rows.items())]

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from recloop.errors import RecloopError
 
 ROOT_VARIABLE = "RECLOOP_ROOT"
 STOP_SECONDS = 10.0
+LISTEN_SECONDS = 5.0
+"""How long to read on after a command has ended; something that it left running may keep its output open."""
 
 Log = logging.Logger | logging.LoggerAdapter[Any]
 
@@ -98,15 +101,33 @@ def run(command: Sequence[str], project: Project, *, env: Mapping[str, str], fol
         pass_fds=(project.lock,),
     )
     last = ""
-    try:
+
+    def listen() -> None:
+        nonlocal last
         assert process.stdout is not None
-        for line in process.stdout:
-            if text := line.strip():
-                log.info("%s", line.rstrip())
-                last = text
-        return process.wait(), last
+        with process.stdout as lines:
+            for line in lines:
+                if text := line.strip():
+                    log.info("%s", line.rstrip())
+                    last = text
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        while (status := _poll(process)) is None:
+            pass
+        listener.join(LISTEN_SECONDS)
     finally:
         stop(process)
+    return status, last
+
+
+def _poll(process: subprocess.Popen[Any]) -> int | None:
+    """Wait in small steps: Prefect ends a task over its time only between two steps of Python."""
+    try:
+        return process.wait(1.0)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def stop(process: subprocess.Popen[Any]) -> None:
@@ -118,5 +139,3 @@ def stop(process: subprocess.Popen[Any]) -> None:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    if process.stdout is not None:
-        process.stdout.close()

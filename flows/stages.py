@@ -165,11 +165,11 @@ def summary(states: dict[str, str]) -> str:
 
 
 def _as_task(stage: Stage) -> Task[..., Any]:
+    """Each stage is a task of its own, without tags: for each tag Prefect asks the server for a slot, up to a second."""
     return _reproduce_stage.with_options(
         name=stage.address,
         task_run_name=stage.address,
         description=stage.description or None,
-        tags=["stage", stage.name],
         timeout_seconds=TIMEOUT_SECONDS,
     )
 

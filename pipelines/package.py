@@ -12,14 +12,14 @@ import torch
 import yaml
 
 from pipelines import run
-from recloop.columns import ITEM, TIME, USER
+from recloop.columns import TIME
 from recloop.config import load_params, parse, section
 from recloop.data.bundles import copy
-from recloop.data.sequences import Contexts
 from recloop.data.tables import read_json, read_parquet
 from recloop.data.vocabulary import Vocabulary
-from recloop.models import find, storage
-from recloop.models.base import FitContext, Model, TrainingData
+from recloop.evaluation.contenders import fit
+from recloop.models import storage
+from recloop.models.base import Model
 from recloop.serving.bundle import write_bundle
 from recloop.serving.recommender import ServeConfig
 
@@ -34,24 +34,25 @@ SPLIT = Path("artifacts/split/split.json")
 TRAIN = Path("artifacts/split/train.parquet")
 VALIDATION = Path("artifacts/validation/validation.json")
 
-BASELINE = "popularity"
 RECORDED = ("validate", "split", "evaluate", "gate", "serve")
 
 
 def main() -> None:
-    """Package the winner; the champion's own bundle if it stays; the baseline if there is neither."""
+    """Package the winner, which the baseline is where nothing passed; the champion's own bundle if it stays."""
     decision = read_json(DECISION)
-    if decision["winner"] is None and decision["champion"]:
+    if decision["winner"] is None:
         manifest = copy(BUNDLES / decision["champion"]["bundle"], BUNDLE)
     else:
-        manifest = _package(decision["winner"] or BASELINE, decision)
+        manifest = _package(decision["winner"], decision)
     print(f"bundle {manifest['id']} with {manifest['model']}: {manifest['n_items']} items, {manifest['n_users']} users")
 
 
 def _package(name: str, decision: Mapping[str, Any]) -> dict[str, Any]:
     params = load_params()
     parse(ServeConfig, section(params, "serve"), "params.yaml: serve")
-    model, vocabulary, seed = _trained(name) if (MODELS / name).is_dir() else _baseline()
+    training = section(params, "train")
+    trained = name in training["models"]
+    model, vocabulary, seed = _trained(name) if trained else _fitted(name, training)
     interactions = read_parquet(CLEAN / "interactions.parquet")
     items = CLEAN / "items.parquet"
     return write_bundle(
@@ -61,7 +62,7 @@ def _package(name: str, decision: Mapping[str, Any]) -> dict[str, Any]:
         seed=seed,
         interactions=interactions,
         items=read_parquet(items) if items.is_file() else None,
-        record=_record(name, decision, params, interactions),
+        record=_record(name, decision, params, interactions, trained=trained),
     )
 
 
@@ -69,24 +70,18 @@ def _trained(name: str) -> tuple[Model, Vocabulary, int]:
     return *storage.load(MODELS / name), read_json(MODELS / name / storage.DESCRIPTION)["seed"]
 
 
-def _baseline() -> tuple[Model, Vocabulary, int]:
-    """Popularity of the training part, for a run that did not train it."""
-    train = read_parquet(TRAIN)
-    vocabulary = Vocabulary(train[ITEM])
-    kind = find(BASELINE)
-    model = kind(kind.Config(), len(vocabulary))
-    histories = Contexts.from_frame(train, Vocabulary(train[USER]), vocabulary)
-    data = TrainingData(histories=histories, n_items=len(vocabulary))
-    model.fit(data, FitContext(device=torch.device("cpu")))
-    return model, vocabulary, 0
+def _fitted(name: str, training: Mapping[str, Any]) -> tuple[Model, Vocabulary, int]:
+    """The baseline, fitted as the gate did, for a run that did not train it."""
+    seed = training.get("seed", 0)
+    return *fit(name, training.get(name), read_parquet(TRAIN), device=torch.device("cpu"), seed=seed), seed
 
 
 def _record(
-    name: str, decision: Mapping[str, Any], params: Mapping[str, Any], interactions: pl.DataFrame
+    name: str, decision: Mapping[str, Any], params: Mapping[str, Any], interactions: pl.DataFrame, *, trained: bool
 ) -> dict[str, Any]:
     """Where the bundle comes from; of the parameters, only those that shaped it, and none that say where data lie."""
     evaluation = EVALUATION / name / "metrics.json"
-    measured = read_json(evaluation) if evaluation.is_file() else {"metrics": {}, "ci95": {}}
+    measured = read_json(evaluation) if trained else {"metrics": {}, "ci95": {}}
     validation = read_json(VALIDATION)
     train = section(params, "train")
     return {

@@ -1,6 +1,7 @@
 """What every test shares: quiet tools, few threads, and the rule that CI skips nothing."""
 
 import os
+from collections.abc import Generator
 
 import pytest
 from hypothesis import settings
@@ -22,7 +23,9 @@ MUST_RUN_IN_CI = ("integration", "browser", "realdata")
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Under CI a test of real components that cannot run has failed."""
     report = yield
     marked = any(item.get_closest_marker(name) for name in MUST_RUN_IN_CI)

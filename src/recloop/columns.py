@@ -15,3 +15,9 @@ CATEGORIES = "categories"
 
 INTERACTIONS = (USER, ITEM, TIME, EVENT, VALUE)
 KNOWLEDGE = (HEAD, RELATION, TAIL)
+
+RATING = "rating"
+"""The event whose value is a rating; the value of any other is a weight, 1 where nothing else is said."""
+
+ITEM_ENTITY = "item:"
+"""What precedes an item's id where it is the head or tail of a knowledge triple."""

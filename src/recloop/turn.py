@@ -90,10 +90,12 @@ def service(root: Path, port: int = 0, *, quiet: bool = True) -> Generator[Servi
     """
     port = _free_port(port)
     command = [sys.executable, "-m", "bentoml", "serve", ".", "--host", "127.0.0.1", "--port", str(port)]
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory() as home:
+        # Servers that share BENTOML_HOME delete each other's metrics.
+        env = environment() | {"BENTOML_HOME": os.environ.get("BENTOML_HOME", home)}
         output = log if quiet else None
         process = subprocess.Popen(  # noqa: S603 - our own command
-            command, cwd=root, env=environment(), stdout=output, stderr=output, start_new_session=True
+            command, cwd=root, env=env, stdout=output, stderr=output, start_new_session=True
         )
         running = Service(url=f"http://127.0.0.1:{port}", process=process)
         try:

@@ -105,7 +105,7 @@ def test_an_unsure_improvement_does_not_pass() -> None:
     random = np.random.default_rng(0)
     noisy = levels(0.1) + random.normal(0.01, 0.3, 40)
     decision = decide([contender("als", noisy)], baseline=POPULARITY, champion=None, config=PLAIN)
-    assert (decision.verdict, decision.winner) == ("keep", None)
+    assert (decision.verdict, decision.winner) == ("keep", "popularity")
 
 
 def test_without_a_champion_the_best_challenger_becomes_the_first() -> None:
@@ -135,12 +135,9 @@ def test_without_champion_and_winner_popularity_is_to_serve() -> None:
     assert decision.reasons[0] == "No challenger passed, so the baseline popularity is to serve."
 
 
-def test_a_baseline_that_was_not_trained_cannot_be_packaged() -> None:
+def test_a_baseline_that_was_not_trained_is_to_serve_too() -> None:
     decision = decide([contender("als", levels(0.05))], baseline=POPULARITY, champion=None, config=PLAIN)
-    assert (decision.verdict, decision.winner) == ("keep", None)
-    assert decision.reasons[0] == (
-        "No challenger passed, so nothing is to serve: add popularity to train.models to have the baseline packaged."
-    )
+    assert (decision.verdict, decision.winner) == ("keep", "popularity")
 
 
 def test_no_candidate_at_all_keeps_the_champion() -> None:

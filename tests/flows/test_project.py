@@ -1,5 +1,6 @@
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -51,26 +52,6 @@ def test_the_programs_of_this_interpreter_come_first():
     assert path.split(os.pathsep) == [str(Path(sys.executable).parent), "/usr/bin"]
 
 
-def test_whatever_ends_the_wait_ends_the_command_and_its_children(root: Path):
-    class Interrupting(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            raise KeyboardInterrupt
-
-    log = logging.getLogger("interrupting")
-    log.setLevel(logging.INFO)
-    log.addHandler(Interrupting())
-    with pytest.raises(KeyboardInterrupt), project.exclusive(LOG) as working:
-        project.run(
-            ["sh", "-c", "sleep 60 & echo $! > child; echo started; wait"],
-            working,
-            env=dict(os.environ),
-            folder=root,
-            log=log,
-        )
-    child = int((root / "child").read_text())
-    assert _ends(child)
-
-
 HOLD = """
 import logging, sys
 from flows import project
@@ -106,6 +87,26 @@ def test_a_killed_flow_leaves_the_lock_to_what_it_started(root: Path):
     first.stdout.close()
     with project.exclusive(LOG):
         assert (root / "done").exists()
+
+
+def test_what_interrupts_a_flow_ends_its_command_and_the_children_of_that(root: Path):
+    command = "sleep 60 & echo $! > child.part; mv child.part child; wait"
+    first = _start(f"project.run(['sh', '-c', {command!r}], working, env={{}}, folder=working.root, log=logging.root)")
+    while not (root / "child").exists():
+        time.sleep(0.05)
+    first.send_signal(signal.SIGINT)
+    first.wait(30)
+    assert first.stdout is not None
+    first.stdout.close()
+    assert _ends(int((root / "child").read_text()))
+
+
+def test_a_command_that_leaves_something_running_has_still_ended(root: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(project, "LISTEN_SECONDS", 0.5)
+    with project.exclusive(LOG) as working:
+        started = time.monotonic()
+        assert run(working, "sleep 8 & echo done") == (0, "done")
+        assert time.monotonic() - started < 5
 
 
 def _ends(pid: int) -> bool:

@@ -5,16 +5,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.objects import State
 
 from flows import stages
 from flows.project import exclusive
 from flows.train import train
+from tests.flows.outcomes import artifacts, tasks
 from tests.flows.scratch import dvc, environment, runs
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -38,21 +35,6 @@ def change(folder: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
-
-
-def tasks(state: State[Any]) -> dict[str, State[Any]]:
-    """The final state of each task of a flow run, in the order of their start."""
-    only = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
-    with get_client(sync_client=True) as client:
-        found = client.read_task_runs(flow_run_filter=only)
-    started = sorted(found, key=lambda run: run.start_time or run.created)
-    return {run.name: run.state for run in started if run.state}
-
-
-def artifacts(state: State[Any]) -> dict[str, Any]:
-    only = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
-    with get_client(sync_client=True) as client:
-        return {artifact.key: artifact for artifact in client.read_artifacts(flow_run_filter=only)}
 
 
 def test_the_order_is_read_from_dvc(folder: Path):
@@ -97,7 +79,7 @@ def test_changed_data_get_their_version_before_any_stage_reads_them(flowing: Pat
     before = (flowing / "data.dvc").read_text()
     (flowing / "data/rows.txt").write_text("more rows than before")
     state = train(return_state=True)
-    assert state.message == "7 stages run, 3 up to date."
+    assert state.message == "5 stages run, 5 up to date."
     assert (flowing / "data.dvc").read_text() != before
     assert dvc(flowing, "status") == CLEAN
 
@@ -162,7 +144,7 @@ def test_the_sentence_of_a_stage_is_the_failure_and_is_not_retried(flowing: Path
     assert state.is_failed()
     assert state.message == sentence
     assert runs(flowing) == ["validate"]
-    assert {name: task.name for name, task in tasks(state).items()} == {"data.dvc": "Completed", "validate": "Failed"}
+    assert {name: task.name for name, task in tasks(state).items()} == {"data.dvc": "Cached", "validate": "Failed"}
     assert tasks(state)["validate"].message == sentence
     found = artifacts(state)
     assert found["failure"].data == f"**validate failed.** {sentence}"
@@ -190,9 +172,10 @@ def test_a_stage_over_its_time_is_ended(flowing: Path, monkeypatch: pytest.Monke
     change(flowing, "seconds: 0", "seconds: 30")
     state = train(return_state=True)
     assert state.is_failed()
-    assert state.message == "Task run exceeded timeout of 3 second(s)"
+    assert state.message == "Task run exceeded timeout of 3.0 second(s)"
     monkeypatch.undo()
     assert not (flowing / "artifacts/models/popularity/model.json").exists()
+    assert tasks(state)["train@popularity"].name == "TimedOut"
 
 
 def test_what_a_stage_prints_is_in_the_log(flowing: Path, caplog: pytest.LogCaptureFixture):

@@ -76,9 +76,7 @@ def test_another_store_than_before(context: SourceContext, tmp_path: Path):
     add(old, ("a", "u", "i", "view", 1, None), ("b", "u", "i", "view", 2, None))
     keep(context, old)
     add(new, ("c", "u", "i", "view", 3, None))
-    with pytest.raises(
-        SourceError, match=r"new\.sqlite ends at event 1, but the data already hold .* up to 2;"
-    ):
+    with pytest.raises(SourceError, match=r"new\.sqlite ends at event 1, but the data already hold .* up to 2;"):
         read(Config(url=new), context)
 
 
@@ -95,7 +93,5 @@ def test_the_store_lies_in_the_root_by_default(context: SourceContext, monkeypat
 
 def test_it_is_found_by_its_name():
     assert find("feedback").source.read is read
-    with pytest.raises(
-        ConfigError, match=r"ingest\.feedback\.database is not a known parameter; .*: url\."
-    ):
+    with pytest.raises(ConfigError, match=r"ingest\.feedback\.database is not a known parameter; .*: url\."):
         parse(Config, {"database": "x"}, "ingest.feedback")

@@ -13,8 +13,9 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 SMALL: dict[str, Any] = {
-    "ingest": {"source": "synthetic", "synthetic": {"users": 150, "items": 80, "events": 6000, "seed": 1}},
+    "ingest": {"source": "synthetic", "synthetic": {"users": 150, "items": 80, "sessions": 8, "seed": 1}},
     "validate": {},
+    "serve": {},
     "train": {
         "models": ["popularity", "ease"],
         "seed": 0,

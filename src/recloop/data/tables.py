@@ -22,7 +22,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recloop.columns import EVENT, HEAD, INTERACTIONS, ITEM, KNOWLEDGE, RELATION, TAIL, TIME, USER, VALUE
+from recloop.columns import EVENT, HEAD, INTERACTIONS, ITEM, KNOWLEDGE, RATING, RELATION, TAIL, TIME, USER, VALUE
 from recloop.errors import DataError
 
 TIMESTAMP = pl.Datetime("us", "UTC")
@@ -51,7 +51,8 @@ def canonical_interactions(frame: pl.DataFrame, origin: str) -> pl.DataFrame:
     """Bring interactions to their canonical types and order.
 
     `timestamp` may be a datetime (naive means UTC), a date, a number of seconds since 1970, or ISO 8601 text. A missing
-    `event` becomes ``rating`` where `value` is given, ``view`` otherwise; a missing `value` becomes 1.
+    `event` becomes ``rating`` where `value` is given, ``view`` otherwise; a missing `value` column, and an empty
+    cell of an event that is not a rating, becomes 1.
 
     Args:
         frame: at least `user_id`, `item_id` and `timestamp`; further columns are dropped.
@@ -62,7 +63,7 @@ def canonical_interactions(frame: pl.DataFrame, origin: str) -> pl.DataFrame:
     """
     require_columns(frame, (USER, ITEM, TIME), origin)
     if EVENT not in frame.columns:
-        frame = frame.with_columns(pl.lit("rating" if VALUE in frame.columns else "view").alias(EVENT))
+        frame = frame.with_columns(pl.lit(RATING if VALUE in frame.columns else "view").alias(EVENT))
     if VALUE not in frame.columns:
         frame = frame.with_columns(pl.lit(1.0).alias(VALUE))
     typed = frame.select(
@@ -72,7 +73,8 @@ def canonical_interactions(frame: pl.DataFrame, origin: str) -> pl.DataFrame:
         pl.col(EVENT).cast(pl.String),
         _numbers(frame, VALUE, origin),
     )
-    return typed.sort(TIME, USER, ITEM, EVENT, VALUE)
+    weight = pl.when(pl.col(EVENT) == RATING).then(pl.col(VALUE)).otherwise(pl.col(VALUE).fill_null(1.0))
+    return typed.with_columns(weight.alias(VALUE)).sort(TIME, USER, ITEM, EVENT, VALUE)
 
 
 def canonical_attributes(frame: pl.DataFrame, key: str, origin: str) -> pl.DataFrame:

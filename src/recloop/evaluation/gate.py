@@ -321,10 +321,8 @@ def _kept(
 ) -> tuple[str | None, list[str]]:
     if champion:
         winner, first = None, f"the champion {champion.model} stays"
-    elif baseline.model in {one.model for one in judgements}:
-        winner, first = baseline.model, f"the baseline {baseline.model} is to serve"
     else:
-        winner, first = None, f"nothing is to serve: add {baseline.model} to train.models to have the baseline packaged"
+        winner, first = baseline.model, f"the baseline {baseline.model} is to serve"
     return winner, [f"No challenger passed, so {first}.", *(reason for one in judgements for reason in one.reasons)]
 
 

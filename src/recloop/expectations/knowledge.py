@@ -5,14 +5,12 @@ from typing import Annotated, Literal
 import polars as pl
 from pydantic import Field
 
-from recloop.columns import HEAD, ITEM, KNOWLEDGE, TAIL
+from recloop.columns import HEAD, ITEM, ITEM_ENTITY, KNOWLEDGE, TAIL
 from recloop.config import Config
 from recloop.data.tables import Tables
 from recloop.expectations.ids import blank_rule, null_rule
 from recloop.expectations.rule import Rule, Severity, derived_rule
 from recloop.expectations.schema import schema_rules
-
-_PREFIX = "item:"
 
 RowRule = Literal[
     "null_head",
@@ -70,11 +68,11 @@ def _link_rule(tables: Tables) -> Rule:
     holders = (frame for frame in (tables.interactions, tables.items) if frame is not None)
     ids = [frame[ITEM] for frame in holders if frame.schema.get(ITEM) == pl.String]
     items = pl.concat(ids).drop_nulls().unique() if ids else pl.Series(ITEM, [], dtype=pl.String)
-    known = pl.concat([items, _PREFIX + items]).implode()
+    known = pl.concat([items, ITEM_ENTITY + items]).implode()
     return derived_rule(
         name="names_no_item",
-        says=f"triples have an item as their head or tail, as '{_PREFIX}<item_id>' or as '<item_id>'",
-        remedy=f"translate the graph's names of items to '{_PREFIX}<item_id>' when it is ingested",
+        says=f"triples have an item as their head or tail, as '{ITEM_ENTITY}<item_id>' or as '<item_id>'",
+        remedy=f"translate the graph's names of items to '{ITEM_ENTITY}<item_id>' when it is ingested",
         bad=~(pl.col(HEAD).is_in(known) | pl.col(TAIL).is_in(known)),
         severity="warning",
         tolerated=0.99,

@@ -36,7 +36,7 @@ class ALSConfig(ModelConfig):
 
     factors: int = Field(default=64, ge=1)
     regularization: float = Field(default=10.0, gt=0)
-    alpha: float = Field(default=10.0, gt=0)
+    alpha: float = Field(default=1.0, gt=0)
     weighted: bool = False
     iterations: int = Field(default=15, ge=1)
 

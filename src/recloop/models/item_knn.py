@@ -31,7 +31,7 @@ class ItemKNNConfig(ModelConfig):
 
     neighbors: int = Field(default=100, ge=1)
     shrink: float = Field(default=10.0, ge=0)
-    weighting: Literal["none", "tfidf"] = "none"
+    weighting: Literal["none", "tfidf"] = "tfidf"
 
 
 class ItemKNN(Model[ItemKNNConfig]):

@@ -51,7 +51,7 @@ class SASRecConfig(ModelConfig):
     max_length: int = Field(default=50, ge=1)
     loss: Literal["softmax", "sampled_softmax"] = "softmax"
     negatives: int = Field(default=256, ge=1)
-    learning_rate: float = Field(default=0.001, gt=0)
+    learning_rate: float = Field(default=0.003, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     batch_size: int = Field(default=64, ge=1)
     epochs: int = Field(default=30, ge=1)
@@ -75,7 +75,7 @@ class _Network(nn.Module):
         self.norm = nn.LayerNorm(config.dim)
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Normal weights of deviation 0.02, zero biases, unit norms; the same on every device."""
+        """Normal weights of deviation 0.02, zero biases, norms of one."""
         for name, parameter in self.named_parameters():
             if parameter.dim() > 1:
                 nn.init.normal_(parameter, std=0.02, generator=generator)

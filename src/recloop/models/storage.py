@@ -7,7 +7,6 @@
 | `model.json`          | `model` (its name), `config`, `n_items`, `seed`            |
 """
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ def save(model: Model, vocabulary: Vocabulary, folder: Path, *, seed: int = 0) -
         seed: what the model was trained with, for the record.
     """
     assert len(vocabulary) == model.n_items, f"{len(vocabulary)} ids for {model.n_items} items"
-    scratch = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    scratch = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
@@ -119,7 +118,7 @@ def _damaged(path: Path, error: Exception) -> ModelError:
 
 def _replace(scratch: Path, folder: Path) -> None:
     """Put `scratch` in the place of `folder`, in two renames: no single one replaces a folder that holds files."""
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)

@@ -17,7 +17,7 @@ from pathlib import Path
 import polars as pl
 
 from recloop import config
-from recloop.columns import CATEGORIES, EVENT, HEAD, ITEM, RELATION, TAIL, TIME, TITLE, USER, VALUE
+from recloop.columns import CATEGORIES, EVENT, HEAD, ITEM, ITEM_ENTITY, RELATION, TAIL, TIME, TITLE, USER, VALUE
 from recloop.data.tables import Tables, canonical_attributes, canonical_interactions, canonical_knowledge
 from recloop.errors import SourceError
 from recloop.sources import Batch, SourceContext
@@ -109,7 +109,7 @@ def _read_wheel(archive: Path) -> Tables:
     )
     users = _tabs(people, (USER, "age", "gender", "occupation", "zip_code"), header=True)
     entities = _tabs(links, (ITEM, "entity"), header=True)
-    known, named = entities["entity"], "item:" + entities[ITEM]
+    known, named = entities["entity"], ITEM_ENTITY + entities[ITEM]
     knowledge = _tabs(triples, (HEAD, RELATION, TAIL), header=True).with_columns(
         pl.col(end).replace(known, named) for end in (HEAD, TAIL)
     )

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
 from recloop import config
-from recloop.columns import CATEGORIES, EVENT, HEAD, ITEM, RELATION, TAIL, TIME, TITLE, USER, VALUE
+from recloop.columns import CATEGORIES, EVENT, HEAD, ITEM, ITEM_ENTITY, RELATION, TAIL, TIME, TITLE, USER, VALUE
 from recloop.data.tables import TIMESTAMP, Tables, canonical_attributes, canonical_interactions, canonical_knowledge
 from recloop.sources import Batch, SourceContext
 
@@ -183,7 +183,7 @@ class World:
         items, users = pl.Series(ITEM, self.item_ids), pl.Series(USER, self.user_ids)
         categories = pl.Series(CATEGORIES, self.category).cast(pl.String)
         attributes = pl.DataFrame([items, ("Item " + items.str.slice(1)).alias(TITLE), categories])
-        triples = pl.DataFrame({HEAD: "item:" + items, TAIL: "category:" + categories}).with_columns(
+        triples = pl.DataFrame({HEAD: ITEM_ENTITY + items, TAIL: "category:" + categories}).with_columns(
             pl.lit("category").alias(RELATION)
         )
         return Tables(

@@ -4,7 +4,6 @@ The file's metadata holds the structure as JSON, in which a tensor stands as ``{
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 from recloop.errors import ModelError
 
 FILE = "checkpoint.safetensors"
+_SCRATCH = f".{FILE}.part"
 _KEY = "checkpoint"
 
 
@@ -30,7 +30,7 @@ def write(folder: Path, fingerprint: str, value: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
     structure = json.dumps({"fingerprint": fingerprint, "value": _taken_apart(value, "", tensors)})
-    scratch = folder / f".{FILE}.{os.getpid()}.part"
+    scratch = folder / _SCRATCH
     try:
         save_file(tensors, scratch, metadata={_KEY: structure})
         scratch.replace(folder / FILE)
@@ -59,8 +59,9 @@ def read(folder: Path, fingerprint: str) -> Any:
 
 
 def remove(folder: Path) -> None:
-    """Delete the checkpoint in `folder`, if any."""
-    (folder / FILE).unlink(missing_ok=True)
+    """Delete the checkpoint in `folder`, and what a killed `write` left there, if any."""
+    for name in (FILE, _SCRATCH):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _taken_apart(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

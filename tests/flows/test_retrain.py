@@ -1,0 +1,89 @@
+"""Feedback becomes data and a winner takes over; deploy goes forward and back."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flows.deploy import Action, deploy
+from flows.retrain import retrain
+from recloop.store import Store
+from tests.flows.outcomes import artifacts, tasks
+from tests.flows.scratch import dvc, runs
+from tests.flows.test_monitor import fill
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+def champion(folder: Path) -> str | None:
+    with Store.open(root=folder) as store:
+        row = store.champion()
+    pointer = folder / "artifacts/champion/champion.json"
+    named = json.loads(pointer.read_text())["bundle"] if pointer.exists() else None
+    assert named == (row.bundle if row else None)
+    return named
+
+
+def test_feedback_reaches_the_data_and_the_winner_takes_over(flowing: Path):
+    fill(flowing, 4)
+    state = retrain(return_state=True)
+    assert state.is_completed(), state.message
+    assert (flowing / "data/interactions/feedback-1-4.parquet").exists()
+    assert list(tasks(state))[:3] == ["ingest feedback", "data.dvc", "validate"]
+    assert list(tasks(state))[-1] == "promote"
+    first = champion(flowing)
+    assert first == json.loads((flowing / "artifacts/bundle/manifest.json").read_text())["id"]
+    assert state.message is not None
+    assert state.message.endswith(f"Bundle {first} (popularity) is in charge now.")
+    assert "popularity beats popularity" in artifacts(state)["deployment"].data
+    assert dvc(flowing, "status") == "Data and pipelines are up to date.\n"
+
+    again = retrain(return_state=True)
+    assert again.message is not None
+    assert again.message.endswith(f"Bundle {first} (popularity) is already in charge.")
+
+
+def test_without_deploying_the_winner_is_only_packaged(flowing: Path):
+    state = retrain(deploy=False, return_state=True)
+    assert state.message is not None
+    assert state.message.endswith("Gate: promote (popularity beats popularity on the same users.)")
+    assert champion(flowing) is None
+
+
+def test_a_winner_that_the_gate_keeps_out_is_not_deployed(flowing: Path):
+    script = flowing / "stage.py"
+    script.write_text(script.read_text().replace('"verdict": "promote"', '"verdict": "keep"'))
+    state = retrain(return_state=True)
+    assert state.is_completed(), state.message
+    assert champion(flowing) is None
+
+
+def test_promote_and_back(flowing: Path):
+    dvc(flowing, "repro")
+    assert deploy(action=Action("promote"), reason="first", return_state=True).is_completed()
+    first = champion(flowing)
+    (flowing / "data/rows.txt").write_text("other data")
+    dvc(flowing, "repro")
+    assert deploy(action=Action("promote"), reason="second", return_state=True).is_completed()
+    assert champion(flowing) != first
+    state = deploy(action=Action("rollback"), reason="it was worse", return_state=True)
+    assert state.is_completed(), state.message
+    assert champion(flowing) == first
+    with Store.open(root=flowing) as store:
+        assert [row.reason for row in store.deployments()] == ["first", "second", "it was worse"]
+
+
+@pytest.mark.parametrize(
+    ("action", "sentence"),
+    [
+        ("promote", "bundle"),
+        ("rollback", "There is no earlier bundle to roll back to"),
+        ("build", "artifacts/bundle holds no packaged model; run the flow 'train' first."),
+    ],
+)
+def test_what_cannot_be_deployed_is_one_sentence(flowing: Path, action: str, sentence: str):
+    state = deploy(action=Action(action), return_state=True)
+    assert state.is_failed()
+    assert sentence in (state.message or "")
+    assert runs(flowing) == []
+    assert champion(flowing) is None

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+from recloop.data.sequences import Contexts
+from recloop.models import item_knn
+from recloop.models.base import FitContext, TrainingData
+from recloop.models.item_knn import ItemKNN, ItemKNNConfig
+from recloop.nn.gram import gram_blocks
+
+CONTEXT = FitContext(device=torch.device("cpu"))
+HISTORIES = Contexts.from_lists([[0, 1], [0, 1, 1, 2], [0, 3], [2, 3]])
+"""Items 0, 1, 2, 3 have 3, 2, 2, 2 users; they share 0-1: 2, 0-2: 1, 0-3: 1, 1-2: 1, 2-3: 1 users."""
+
+
+def fitted(**parameters: object) -> ItemKNN:
+    model = ItemKNN(ItemKNNConfig.model_validate({"weighting": "none"} | parameters), 5)
+    model.fit(TrainingData(histories=HISTORIES, n_items=5), CONTEXT)
+    return model
+
+
+def test_similarity_is_the_shrunk_cosine() -> None:
+    scores = fitted(shrink=1).score(Contexts.from_lists([[0], [1], [4]]))
+    root = 6**0.5
+    expected = [[0, 2 / (root + 1), 1 / (root + 1), 1 / (root + 1), 0], [2 / (root + 1), 0, 1 / 3, 0, 0], [0] * 5]
+    torch.testing.assert_close(scores, torch.tensor(expected))
+
+
+def test_only_the_nearest_neighbours_are_kept() -> None:
+    model = fitted(shrink=0, neighbors=1)
+    assert model.tensors()["offsets"].tolist() == [0, 1, 2, 3, 4, 4]
+    torch.testing.assert_close(
+        model.score(Contexts.from_lists([[0], [3]])), torch.tensor([[0, 2 / 6**0.5, 0, 0, 0], [0, 0, 0.5, 0, 0]])
+    )
+
+
+def test_scores_add_up_over_the_history_and_repeats_count_once() -> None:
+    model = fitted()
+    scores = model.score(Contexts.from_lists([[0, 2, 0], [0], [2]]))
+    torch.testing.assert_close(scores[0], scores[1] + scores[2])
+
+
+def test_nobody_gets_the_number_of_users() -> None:
+    assert fitted().score(Contexts.from_lists([[]])).tolist() == [[3, 2, 2, 2, 0]]
+    assert fitted(weighting="tfidf").score(Contexts.from_lists([[]])).tolist() == [[3, 2, 2, 2, 0]]
+
+
+def test_tfidf_lets_busy_people_count_less() -> None:
+    scores = fitted(weighting="tfidf", shrink=0).score(Contexts.from_lists([[0]]))
+    two, three = np.log1p(5 / 2) ** 2, np.log1p(5 / 3) ** 2
+    lengths = np.sqrt([two + three + two, two + three])
+    assert scores[0, 1].item() == pytest.approx((two + three) / lengths.prod())
+
+
+def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = fitted().tensors()
+
+    def small(matrix: sparse.csr_matrix) -> object:
+        return gram_blocks(matrix, block_bytes=2 * 5 * 4)
+
+    monkeypatch.setattr(item_knn, "gram_blocks", small)
+    assert all(torch.equal(tensor, whole[name]) for name, tensor in fitted().tensors().items())

@@ -1,0 +1,107 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+
+from pipelines import drift
+from recloop.data.sequences import Contexts
+from recloop.data.tables import canonical_interactions, read_json, write_json, write_parquet
+from recloop.data.vocabulary import Vocabulary
+from recloop.errors import ConfigError, DataError, ModelError
+from recloop.models import find
+from recloop.models.base import FitContext, TrainingData
+from recloop.models.storage import save
+from recloop.sources import SourceContext
+from recloop.sources.synthetic import Config, World
+
+
+def window(frame: pl.DataFrame) -> list[str]:
+    return (
+        frame.select(first=pl.col("timestamp").min(), last=pl.col("timestamp").max())
+        .select(pl.all().dt.to_string("iso:strict"))
+        .row(0)
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pl.DataFrame]:
+    """A project up to the package stage, in the working directory; called, it returns the training part."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(drift, "write", lambda found, html, results: html.write_text(found.verdict))
+
+    def make(params: str = "drift: {}", folder: str = "artifacts/bundle", **options: object) -> pl.DataFrame:
+        context = SourceContext(root=tmp_path, data=tmp_path, cache=tmp_path, progress=lambda steps, description: steps)
+        frame = canonical_interactions(World(Config(**options)).interactions(context), "synthetic")  # type: ignore[arg-type]
+        train = frame.filter(pl.col("timestamp") < frame["timestamp"].sort()[int(frame.height * 0.8)])
+        items = Vocabulary(train["item_id"])
+        kind = find("popularity")
+        model = kind(kind.Config(), len(items))
+        histories = Contexts.from_frame(train, Vocabulary(train["user_id"]), items)
+        model.fit(TrainingData(histories=histories, n_items=len(items)), FitContext(device=torch.device("cpu")))
+        save(model, items, Path(folder))
+        write_parquet(frame, Path("artifacts/clean/interactions.parquet"))
+        write_json({"train_window": window(train)}, Path("artifacts/split/split.json"))
+        Path("params.yaml").write_text(params)
+        return train
+
+    return make
+
+
+def test_without_a_champion_the_packaged_model_and_the_split_count(
+    project: Callable[..., pl.DataFrame], capsys: pytest.CaptureFixture[str]
+):
+    train = project(drift_at=0.8)
+    drift.main()
+    record = read_json(Path("artifacts/drift/drift.json"))
+    assert record["verdict"] == Path("artifacts/drift/drift.html").read_text() == "drift"
+    assert [record["reference"]["from"], record["reference"]["to"]] == list(window(train))
+    assert {"model_scores", "item_popularity"} <= {check["name"] for check in record["checks"]}
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"drift: drift ({train.height:,} events of training against")
+    assert "item_popularity" in printed
+
+
+def test_the_champions_window_counts_if_there_is_one(project: Callable[..., pl.DataFrame]):
+    train = project(folder="artifacts/bundles/abcd")
+    older = train.filter(pl.col("timestamp") < train["timestamp"].sort()[train.height // 2])
+    pointer = {"bundle": "abcd", "model": "popularity", "train_window": window(older)}
+    write_json(pointer, Path("artifacts/champion/champion.json"))
+    drift.main()
+    record = read_json(Path("artifacts/drift/drift.json"))
+    assert record["reference"]["rows"] == older.height
+    assert record["current"]["rows"] == pl.read_parquet("artifacts/clean/interactions.parquet").height - older.height
+
+
+def test_the_newest_window_may_be_limited(project: Callable[..., pl.DataFrame]):
+    project("drift: {window_days: 5}")
+    drift.main()
+    record = read_json(Path("artifacts/drift/drift.json"))
+    newest = pl.read_parquet("artifacts/clean/interactions.parquet")["timestamp"].max()
+    assert record["current"]["to"] == f"{newest:%Y-%m-%dT%H:%M:%S.%f}+00:00"
+    assert record["current"]["rows"] < record["reference"]["rows"] / 10
+
+
+def test_equal_input_gives_equal_bytes(project: Callable[..., pl.DataFrame]):
+    project()
+    drift.main()
+    first = Path("artifacts/drift/drift.json").read_bytes()
+    drift.main()
+    assert Path("artifacts/drift/drift.json").read_bytes() == first
+    assert json.loads(first)["checks"]
+
+
+def test_what_is_missing_or_wrong_is_named(project: Callable[..., pl.DataFrame]):
+    project("drift: {tolerance: much}")
+    with pytest.raises(ConfigError, match=r"params\.yaml: drift\.tolerance is 'much', but input should be"):
+        drift.main()
+    Path("params.yaml").write_text("drift: {}")
+    Path("artifacts/bundle/weights.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"weights\.safetensors does not exist"):
+        drift.main()
+    Path("artifacts/split/split.json").unlink()
+    with pytest.raises(DataError, match=r"split\.json does not exist; run the stage that writes it"):
+        drift.main()
+    assert not Path("artifacts/drift").exists()

@@ -1,0 +1,102 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+from pipelines.train import main
+from recloop import models
+from recloop.data.sequences import Contexts
+from recloop.data.splits import SplitConfig, split
+from recloop.data.tables import canonical_interactions, write_parquet
+from recloop.models.storage import load
+
+SMALL = {
+    "als": {"factors": 4, "iterations": 3},
+    "sasrec": {"dim": 8, "layers": 1, "max_length": 5, "epochs": 2},
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project folder with a split of 30 people's 600 events on 20 items."""
+    random = np.random.default_rng(0)
+    events = pl.DataFrame(
+        {
+            "user_id": [f"u{number}" for number in random.integers(0, 30, 600)],
+            "item_id": [f"i{number}" for number in random.integers(0, 20, 600)],
+            "timestamp": random.permutation(600),
+        }
+    )
+    parts = split(canonical_interactions(events, "events"), SplitConfig())
+    for part in ("train", "valid", "test"):
+        write_parquet(getattr(parts, part), tmp_path / "artifacts" / "split" / f"{part}.parquet")
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"train": SMALL}), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_a_model_and_its_curves_are_written(project: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(name)
+    model, items = load(Path("artifacts/models") / name)
+    assert model.name() == name
+    assert len(items) == 20
+    assert model.score(Contexts.from_lists([[0, 1]])).shape == (1, 20)
+    curves = pl.read_csv(Path("artifacts/curves") / f"{name}.csv")
+    assert curves.columns == ["epoch", "loss", "ndcg@10"]
+    assert curves["ndcg@10"].drop_nulls().is_between(0, 1).all()
+    assert curves.height == {"als": 3, "sasrec": 2}.get(name, curves.height)
+    assert not list(Path("artifacts/checkpoints").rglob("*.safetensors"))
+    assert capsys.readouterr().out.startswith(f"{name}: trained on 480 events and 20 items")
+
+
+def test_a_second_run_writes_the_same_bytes(project: Path) -> None:
+    def written() -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in Path("artifacts/models").rglob("*.*")}
+
+    main("sasrec")
+    first = written()
+    main("sasrec")
+    assert written() == first
+
+
+def test_without_validation_there_is_no_value(project: Path) -> None:
+    empty = Path("artifacts/split/valid.parquet")
+    write_parquet(pl.read_parquet(empty).clear(), empty)
+    main("als")
+    assert pl.read_csv("artifacts/curves/als.csv")["ndcg@10"].null_count() == 3
+
+
+def stage(project: Path, name: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "pipelines.train", name]
+    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_an_unknown_model_ends_with_one_sentence(project: Path) -> None:
+    ended = stage(project, "bert")
+    assert ended.returncode == 2
+    assert ended.stderr == f"error: There is no model 'bert'; choose from: {', '.join(models.names())}.\n"
+    assert not (project / "artifacts" / "models").exists()
+
+
+def test_a_wrong_parameter_ends_with_one_sentence(project: Path) -> None:
+    (project / "params.yaml").write_text("train: {ease: {regularization: -1}}", encoding="utf-8")
+    ended = stage(project, "ease")
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: params.yaml: train.ease.regularization is -1, but input should be greater")
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_missing_split_ends_with_one_sentence(project: Path) -> None:
+    (project / "artifacts" / "split" / "valid.parquet").unlink()
+    ended = stage(project, "popularity")
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "error: artifacts/split/valid.parquet does not exist; run the step that writes it, or correct the path.\n"
+    )

@@ -1,0 +1,69 @@
+import pytest
+
+from recloop import models
+from recloop.errors import ConfigError, ModelError
+from recloop.models.ease import EASEConfig
+from recloop.training.config import EarlyStopping, TrainConfig, model_config, train_config
+
+
+def refusal(section: object) -> str:
+    with pytest.raises(ConfigError) as error:
+        train_config({"train": section})
+    return str(error.value)
+
+
+def test_all_models_are_trained_by_default() -> None:
+    assert train_config({}) == TrainConfig(models=models.names(), seed=0, device="auto", early_stopping=EarlyStopping())
+
+
+def test_the_models_own_parameters_are_kept_apart() -> None:
+    params = {
+        "train": {"models": ["ease"], "seed": 4, "ease": {"regularization": 7}, "early_stopping": {"patience": None}}
+    }
+    assert train_config(params) == TrainConfig(models=("ease",), seed=4, early_stopping=EarlyStopping(patience=None))
+    assert model_config(params, "ease") == EASEConfig(regularization=7)
+    assert model_config(params, "als") == models.find("als").Config()
+    assert model_config({"train": {"ease": None}}, "ease") == EASEConfig()
+
+
+def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
+    assert refusal({"models": ["ease", "bert"]}) == (
+        "params.yaml: train.models is ['ease', 'bert'], but value error, 'bert' is no model; choose from: "
+        f"{', '.join(models.names())}; correct the value."
+    )
+
+
+@pytest.mark.parametrize(
+    ("section", "part"),
+    [
+        ({"models": []}, "train.models"),
+        ({"models": ["ease", "ease"]}, "must name each model once"),
+        ({"seed": -1}, "train.seed is -1"),
+        ({"device": "tpu"}, "train.device is 'tpu'"),
+        ({"bert": {}}, "train.bert is not a known parameter"),
+        ({"early_stopping": {"patience": 0}}, "train.early_stopping.patience is 0"),
+        ({"early_stopping": {"metric": "coverage@10"}}, "must be taken from ranks, such as ndcg@10"),
+        ({"early_stopping": {"metric": "ndgc@10"}}, "There is no metric 'ndgc'; choose from: auc"),
+    ],
+)
+def test_a_wrong_parameter_is_named(section: object, part: str) -> None:
+    assert part in refusal(section)
+
+
+def test_the_metric_has_one_spelling() -> None:
+    assert EarlyStopping(metric=" recall@020").metric == "recall@20"
+
+
+def test_a_models_wrong_parameter_is_named() -> None:
+    with pytest.raises(ConfigError) as error:
+        model_config({"train": {"ease": {"lambda": 3}}}, "ease")
+    assert str(error.value) == (
+        "params.yaml: train.ease.lambda is not a known parameter; known ones are: precision, regularization."
+    )
+    with pytest.raises(ConfigError) as error:
+        model_config({"train": {"ease": 250}}, "ease")
+    assert str(error.value) == (
+        "params.yaml: train.ease must be a mapping, not 250; write the model's parameters below it."
+    )
+    with pytest.raises(ModelError, match="There is no model 'bert'; choose from: als"):
+        model_config({}, "bert")
