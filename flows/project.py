@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,7 +90,7 @@ def run(command: Sequence[str], project: Project, *, env: Mapping[str, str], fol
         its exit status (negative: the signal that ended it), and the last line that it printed.
     """
     process = subprocess.Popen(
-        command,
+        [*_bound_to_this_process(), *command],
         cwd=folder,
         env=env,
         stdin=subprocess.DEVNULL,
@@ -120,6 +121,12 @@ def run(command: Sequence[str], project: Project, *, env: Mapping[str, str], fol
     finally:
         stop(process)
     return status, last
+
+
+def _bound_to_this_process() -> list[str]:
+    """Words before a command that let the kernel end it when this process is killed; none where they are unknown."""
+    tool = shutil.which("setpriv")
+    return [tool, "--pdeathsig", "TERM", "--"] if tool else []
 
 
 def _poll(process: subprocess.Popen[Any]) -> int | None:

@@ -165,7 +165,7 @@ def summary(states: dict[str, str]) -> str:
 
 
 def _as_task(stage: Stage) -> Task[..., Any]:
-    """Each stage is a task of its own, without tags: for each tag Prefect asks the server for a slot, up to a second."""
+    """Each stage is a task of its own, without tags: Prefect asks the server for a slot for each, up to a second."""
     return _reproduce_stage.with_options(
         name=stage.address,
         task_run_name=stage.address,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Page, TimeoutError, expect, sync_playwright
 
 FLAGS = [
     "--no-sandbox",
@@ -45,16 +45,31 @@ def open_form(page: Page, url: str, flow: str) -> None:
 
 def choose_models(page: Page, *names: str) -> None:
     """Tick models in the form of `train`."""
-    page.get_by_role("button", name="Select ModelName").click()
     for name in names:
-        page.get_by_role("option", name=name, exact=True).click()
-    page.keyboard.press("Escape")
+        _take(page, "ModelName", name)
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("listbox")).to_have_count(0)
+        expect(page.get_by_role("main").get_by_text(name, exact=True)).to_be_visible()
 
 
 def choose(page: Page, field: str, value: str) -> None:
     """Take one entry of a list."""
-    page.get_by_role("button", name=f"Select {field}").click()
-    page.get_by_role("option", name=value, exact=True).click()
+    _take(page, field, value)
+    expect(page.get_by_role("button", name=f"Select {field}")).to_have_text(value)
+
+
+def _take(page: Page, field: str, value: str) -> None:
+    """Open a list and click an entry; the page may draw itself anew meanwhile and close the list, then again."""
+    for attempt in range(5):
+        page.get_by_role("button", name=f"Select {field}").click()
+        try:
+            page.get_by_role("option", name=value, exact=True).click(timeout=PATIENCE / 10)
+        except TimeoutError:
+            if attempt == 4:
+                raise
+            page.keyboard.press("Escape")
+        else:
+            return
 
 
 def type_number(page: Page, field: str, value: str) -> None:
@@ -70,8 +85,3 @@ def submit(page: Page) -> str:
     page.get_by_role("button", name="Submit").click()
     page.get_by_role("link", name=name).first.click()
     return name
-
-
-def state(page: Page) -> Locator:
-    """The badge with the state at the top of a run's page."""
-    return page.get_by_role("main")

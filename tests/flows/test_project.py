@@ -1,5 +1,6 @@
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,9 +77,23 @@ def test_the_second_waits_for_the_first_and_says_so(root: Path, caplog: pytest.L
     first.stdout.close()
 
 
-def test_a_killed_flow_leaves_the_lock_to_what_it_started(root: Path):
-    body = "project.run(['sh', '-c', 'sleep 1.5; touch done'], working, env={}, folder=working.root, log=logging.root)"
-    first = _start(body)
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv of util-linux is not installed")
+def test_a_killed_flow_takes_its_command_with_it(root: Path):
+    first = _start("project.run(['sleep', '60'], working, env={}, folder=working.root, log=logging.root)")
+    assert first.stdout is not None
+    assert first.stdout.readline() == "held\n"
+    time.sleep(0.5)
+    first.kill()
+    first.wait()
+    first.stdout.close()
+    started = time.monotonic()
+    with project.exclusive(LOG):
+        assert time.monotonic() - started < 10
+
+
+def test_a_killed_flow_leaves_the_lock_to_what_still_runs(root: Path):
+    command = "trap '' TERM; sleep 2; touch done"
+    first = _start(f"project.run(['sh', '-c', {command!r}], working, env={{}}, folder=working.root, log=logging.root)")
     assert first.stdout is not None
     assert first.stdout.readline() == "held\n"
     time.sleep(0.5)

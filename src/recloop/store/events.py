@@ -10,7 +10,7 @@ that long.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import polars as pl
@@ -133,7 +133,7 @@ def _insert(connection: Connection, events: list[Event], received: int) -> set[s
     else:
         insert = sqlite.insert(EVENTS).on_conflict_do_nothing(index_elements=["event_id"])
     rows: list[dict[str, Any]] = [
-        asdict(event) | {"received": received} for event in sorted(events, key=lambda event: event.event_id)
+        vars(event) | {"received": received} for event in sorted(events, key=lambda event: event.event_id)
     ]
     return set(connection.execute(insert.returning(EVENTS.c.event_id), rows).scalars())
 

@@ -1,7 +1,7 @@
 """Impressions: what was shown to whom, at which position, and how likely that was."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from sqlalchemy import Engine
 from sqlalchemy.dialects import postgresql, sqlite
@@ -45,4 +45,4 @@ def add(engine: Engine, impressions: Sequence[Impression]) -> None:
     insert = dialect.insert(IMPRESSIONS).on_conflict_do_nothing()
     ordered = sorted(impressions, key=lambda impression: (impression.request_id, impression.position))
     with writing(engine) as connection:
-        connection.execute(insert, [asdict(impression) for impression in ordered])
+        connection.execute(insert, [vars(impression) for impression in ordered])
