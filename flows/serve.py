@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 NAME = "default"
 MONITOR_CRON = "0 5 * * *"
+POLL_SECONDS = 2
+"""How often to ask the server for runs to start."""
 
 
 def deployments() -> "list[RunnerDeployment]":
@@ -89,7 +91,7 @@ def _serve(*, with_server: bool, port: int) -> None:
         found = deployments()
         console.print(f"Prefect UI: {server.page(os.environ['PREFECT_API_URL'])}  (Ctrl-C stops it)")
         console.print(f"Flows: {', '.join(deployment.flow_name or '' for deployment in found)}")
-        serve(*found, pause_on_shutdown=False, print_starting_message=False)
+        serve(*found, pause_on_shutdown=False, print_starting_message=False, query_seconds=POLL_SECONDS)
 
 
 if __name__ == "__main__":

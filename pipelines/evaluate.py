@@ -20,9 +20,11 @@ ITEMS = ARTIFACTS / "clean" / "items.parquet"
 
 def read_questions(config: EvaluateConfig) -> Questions:
     """The questions of the current split, as the parameters want them."""
+    made = read_json(SPLIT / "split.json")
     return ask(
         *(read_parquet(SPLIT / f"{part}.parquet") for part in ("train", "valid", "test")),
-        targets=read_json(SPLIT / "split.json")["targets"],
+        targets=made["targets"],
+        strategy=made["strategy"],
         mask_seen=config.mask_seen,
         max_examples=config.max_examples,
         seed=config.seed,

@@ -8,7 +8,7 @@ from recloop.columns import ITEM, USER
 from recloop.config import load_params
 from recloop.data.sequences import Contexts
 from recloop.data.splits import examples
-from recloop.data.tables import read_parquet
+from recloop.data.tables import read_json, read_parquet
 from recloop.data.vocabulary import Vocabulary
 from recloop.devices import choose
 from recloop.models import storage
@@ -29,7 +29,9 @@ def main(name: str) -> None:
     items = Vocabulary(learnt[ITEM])
     valid = None
     if asked.height:
-        valid, _, _ = examples(learnt, asked, items, mode="successive", mask_seen=config.early_stopping.mask_seen)
+        strategy = read_json(ARTIFACTS / "split" / "split.json")["strategy"]
+        masked = config.early_stopping.mask_seen
+        valid, _, _ = examples(learnt, asked, items, mode="successive", mask_seen=masked, strategy=strategy)
     data = TrainingData(
         histories=Contexts.from_frame(learnt, Vocabulary(learnt[USER]), items), n_items=len(items), valid=valid
     )
@@ -38,7 +40,7 @@ def main(name: str) -> None:
     model = models.find(name)(own, len(items), device)
     curves = train(model, data, config, FitContext(device=device, seed=config.seed, progress=track), scratch)
     storage.save(model, items, ARTIFACTS / "models" / name, seed=config.seed)
-    curves.write_csv(ARTIFACTS / "curves" / f"{name}.csv")
+    curves.write_csv(ARTIFACTS / "curves", name)
     checkpoint.remove(scratch)
 
     best = next(point for point in curves.points if point.epoch == curves.best_epoch)

@@ -50,7 +50,7 @@ def test_every_stage_left_its_outputs(project: Project) -> None:
         "validation/data_docs/index.html",
         "split/split.json",
         "models/ease/weights.safetensors",
-        "curves/ease.csv",
+        "curves/validation/ease.csv",
         "evaluation/ease/metrics.json",
         "gate/decision.json",
         "gate/leaderboard.csv",

@@ -80,7 +80,8 @@ def _sentence(kind: type[Config], error: ValidationError, where: str) -> str:
         return f"{path} is not a known parameter; known ones are: {known}."
     if first["type"] == "missing":
         return f"{path} is required; add it."
-    rule = first["msg"][0].lower() + first["msg"][1:]
+    message = first["msg"].removeprefix("Value error, ")
+    rule = message[0].lower() + message[1:]
     return f"{path} is {first['input']!r}, but {rule}; correct the value."
 
 

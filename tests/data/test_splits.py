@@ -197,6 +197,16 @@ def test_all_is_one_set_before_the_first_target() -> None:
     assert len(account.times) == 2
 
 
+def test_left_out_last_events_are_asked_after_everything_that_was_learned_from() -> None:
+    known = table(("u", "a", 1), ("u", "b", 5), ("v", "a", 2))
+    later = table(("u", "c", 5), ("v", "b", 3))
+    items = Vocabulary(["a", "b", "c"])
+    shown = examples(known, later, items, mode="successive", strategy="leave_last_out")[0]
+    assert contexts_of(shown) == [[0, 1], [0]]
+    hidden = examples(known, later, items, mode="successive")[0]
+    assert contexts_of(hidden) == [[0], [0]]
+
+
 def test_values_stay_with_their_targets() -> None:
     held = HELD.with_columns(pl.int_range(pl.len()).cast(pl.Float32).alias("value"))
     asked, users, _ = examples(KNOWN, held, ITEMS, mode="all", mask_seen=False)

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Page, TimeoutError, expect, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as OutOfTime
 
 FLAGS = [
     "--no-sandbox",
@@ -64,7 +65,7 @@ def _take(page: Page, field: str, value: str) -> None:
         page.get_by_role("button", name=f"Select {field}").click()
         try:
             page.get_by_role("option", name=value, exact=True).click(timeout=PATIENCE / 10)
-        except TimeoutError:
+        except OutOfTime:
             if attempt == 4:
                 raise
             page.keyboard.press("Escape")

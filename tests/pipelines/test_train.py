@@ -12,7 +12,7 @@ from pipelines.train import main
 from recloop import models
 from recloop.data.sequences import Contexts
 from recloop.data.splits import SplitConfig, split
-from recloop.data.tables import canonical_interactions, write_parquet
+from recloop.data.tables import canonical_interactions, write_json, write_parquet
 from recloop.models.storage import load
 
 SMALL = {
@@ -35,6 +35,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     parts = split(canonical_interactions(events, "events"), SplitConfig())
     for part in ("train", "valid", "test"):
         write_parquet(getattr(parts, part), tmp_path / "artifacts" / "split" / f"{part}.parquet")
+    write_json(parts.summary, tmp_path / "artifacts" / "split" / "split.json")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"train": SMALL}), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -47,8 +48,9 @@ def test_a_model_and_its_curves_are_written(project: Path, name: str, capsys: py
     assert model.name() == name
     assert len(items) == 20
     assert model.score(Contexts.from_lists([[0, 1]])).shape == (1, 20)
-    curves = pl.read_csv(Path("artifacts/curves") / f"{name}.csv")
-    assert curves.columns == ["epoch", "loss", "ndcg@10"]
+    assert pl.read_csv(Path("artifacts/curves/loss") / f"{name}.csv").columns == ["epoch", "loss"]
+    curves = pl.read_csv(Path("artifacts/curves/validation") / f"{name}.csv")
+    assert curves.columns == ["epoch", "ndcg@10"]
     assert curves["ndcg@10"].drop_nulls().is_between(0, 1).all()
     assert curves.height == {"als": 3, "sasrec": 2}.get(name, curves.height)
     assert not list(Path("artifacts/checkpoints").rglob("*.safetensors"))
@@ -69,7 +71,7 @@ def test_without_validation_there_is_no_value(project: Path) -> None:
     empty = Path("artifacts/split/valid.parquet")
     write_parquet(pl.read_parquet(empty).clear(), empty)
     main("als")
-    assert pl.read_csv("artifacts/curves/als.csv")["ndcg@10"].null_count() == 3
+    assert pl.read_csv("artifacts/curves/validation/als.csv")["ndcg@10"].null_count() == 3
 
 
 def stage(project: Path, name: str) -> subprocess.CompletedProcess[str]:

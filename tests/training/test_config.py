@@ -28,7 +28,7 @@ def test_the_models_own_parameters_are_kept_apart() -> None:
 
 def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
     assert refusal({"models": ["ease", "bert"]}) == (
-        "params.yaml: train.models is ['ease', 'bert'], but value error, 'bert' is no model; choose from: "
+        "params.yaml: train.models is ['ease', 'bert'], but 'bert' is no model; choose from: "
         f"{', '.join(models.names())}; correct the value."
     )
 
@@ -43,7 +43,7 @@ def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
         ({"bert": {}}, "train.bert is not a known parameter"),
         ({"early_stopping": {"patience": 0}}, "train.early_stopping.patience is 0"),
         ({"early_stopping": {"metric": "coverage@10"}}, "must be taken from ranks, such as ndcg@10"),
-        ({"early_stopping": {"metric": "ndgc@10"}}, "There is no metric 'ndgc'; choose from: auc"),
+        ({"early_stopping": {"metric": "ndgc@10"}}, "there is no metric 'ndgc'; choose from: auc"),
     ],
 )
 def test_a_wrong_parameter_is_named(section: object, part: str) -> None:

@@ -17,6 +17,7 @@ from recloop.data.sequences import Contexts, Examples
 from recloop.data.vocabulary import UNKNOWN, Vocabulary
 from recloop.errors import DataError
 
+Strategy = Literal["temporal", "leave_last_out"]
 Targets = Literal["successive", "last", "all"]
 
 
@@ -34,7 +35,7 @@ class SplitConfig(Config):
         min_users: fewest users that training and test must have.
     """
 
-    strategy: Literal["temporal", "leave_last_out"] = Field(default="temporal", description="How events are divided.")
+    strategy: Strategy = Field(default="temporal", description="How events are divided.")
     targets: Targets = Field(default="successive", description="What is asked of a user's later events.")
     valid_fraction: float = Field(default=0.1, ge=0, lt=1, description="Share of events for validation, by time.")
     test_fraction: float = Field(default=0.1, gt=0, lt=1, description="Share of the newest events, for test.")
@@ -124,11 +125,13 @@ def examples(
     *,
     mode: Targets,
     mask_seen: bool = True,
+    strategy: Strategy = "temporal",
 ) -> tuple[Examples, Vocabulary, Account]:
     """Questions about the users of `targets`.
 
     The context of a question is every event of its user, from `known` or from `targets`, with a strictly earlier time,
-    on an item of the catalogue. What is asked depends on `mode`:
+    on an item of the catalogue. Where each user's last event was left out, it is all of `known`: events that bear the
+    very time of the target were learned from, so they must be shown, and masked, too. What is asked depends on `mode`:
 
     - ``successive``: each target by itself, so earlier targets are context of later ones;
     - ``last``: each user's last target by itself; where targets are dropped, the last that remains;
@@ -141,6 +144,7 @@ def examples(
         items: the catalogue.
         mode: see above.
         mask_seen: drop targets whose item is in their context already, as masking leaves no way to find them.
+        strategy: how `known` and `targets` were divided.
 
     Returns:
         The examples, by user and time; the vocabulary of the users of `targets`, whose index is the row of
@@ -148,13 +152,14 @@ def examples(
     """
     users = Vocabulary(targets[USER])
     known = known.filter(pl.col(USER).is_in(users.ids.implode()))
-    shown = known if mode == "all" else pl.concat([known, targets.select(known.columns)])
+    last_out = strategy == "leave_last_out"
+    shown = known if mode == "all" or last_out else pl.concat([known, targets.select(known.columns)])
     histories = Contexts.from_frame(shown, users, items)
 
     asked = _asked(targets, users, items)
     if mode == "all":
         asked = replace(asked, times=asked.times[_first_rows(asked.users)[asked.users]])
-    stops = _stops(histories, asked)
+    stops = histories.lengths[asked.users] if last_out else _stops(histories, asked)
     seen = _seen(histories, asked, stops, len(items)) if mask_seen else np.zeros(len(stops), dtype=bool)
     kept = np.flatnonzero(~seen)
     repeated = 0
@@ -206,8 +211,8 @@ def _by_user(ordered: pl.DataFrame) -> pl.Series:
 
 def _summary(train: pl.DataFrame, valid: pl.DataFrame, test: pl.DataFrame, config: SplitConfig) -> dict[str, Any]:
     items = Vocabulary(train[ITEM])
-    before_valid = examples(train, valid, items, mode=config.targets)
-    before_test = examples(pl.concat([train, valid]), test, items, mode=config.targets)
+    before_valid = examples(train, valid, items, mode=config.targets, strategy=config.strategy)
+    before_test = examples(pl.concat([train, valid]), test, items, mode=config.targets, strategy=config.strategy)
     known_users = train[USER].unique()
     return {
         "strategy": config.strategy,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recloop.columns import ITEM, USER
 from recloop.data.sequences import Contexts, Examples
-from recloop.data.splits import Targets, examples
+from recloop.data.splits import Strategy, Targets, examples
 from recloop.data.vocabulary import UNKNOWN, Vocabulary
 from recloop.errors import DataError
 from recloop.evaluation.slices import Facts
@@ -83,6 +83,7 @@ def ask(
     test: pl.DataFrame,
     *,
     targets: Targets,
+    strategy: Strategy = "temporal",
     mask_seen: bool = True,
     max_examples: int | None = None,
     seed: int = 0,
@@ -94,6 +95,7 @@ def ask(
         valid: may be empty.
         test: where the right answers are.
         targets: what is asked of each user, see `recloop.data.splits`.
+        strategy: how the split was made, likewise.
         mask_seen: drop targets that are in their context.
         max_examples: ask about as many users, drawn at random, as this many questions allow, at least one; each is
             asked about completely, so the mean over users stays unbiased. `None` asks about all.
@@ -105,7 +107,12 @@ def ask(
     everything = pl.concat([train, valid, test])
     items = Vocabulary(everything[ITEM])
     asked, users, account = examples(
-        everything.head(train.height + valid.height), test, items, mode=targets, mask_seen=mask_seen
+        everything.head(train.height + valid.height),
+        test,
+        items,
+        mode=targets,
+        mask_seen=mask_seen,
+        strategy=strategy,
     )
     if not len(asked):
         raise DataError(

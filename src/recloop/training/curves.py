@@ -36,14 +36,22 @@ class Curves:
     points: tuple[Point, ...]
     best_epoch: int
 
-    def write_csv(self, path: Path) -> None:
-        """Write columns ``epoch``, ``loss`` and the metric's name; unknown numbers are left empty. Atomic."""
+    def write_csv(self, folder: Path, name: str) -> None:
+        """Write ``loss/NAME.csv`` and ``validation/NAME.csv``, a plot each, with a row for each pass.
+
+        Columns: ``epoch``, and ``loss`` or the metric's name; unknown numbers are left empty. Each file is atomic.
+        """
         rows = [asdict(point) for point in self.points]
         frame = pl.DataFrame(rows, schema={"epoch": pl.Int64, "loss": pl.Float64, "value": pl.Float64})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            frame.rename({"value": self.metric}).write_csv(scratch)
-            scratch.replace(path)
-        finally:
-            scratch.unlink(missing_ok=True)
+        _write(frame.select("epoch", "loss"), folder / "loss" / f"{name}.csv")
+        _write(frame.select("epoch", pl.col("value").alias(self.metric)), folder / "validation" / f"{name}.csv")
+
+
+def _write(frame: pl.DataFrame, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        frame.write_csv(scratch)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
