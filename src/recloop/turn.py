@@ -33,6 +33,7 @@ from recloop.store import Store
 
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
+SHOWN = ("ndcg", "recall", "mrr", "auc", "coverage", "novelty")
 REPORTS = {
     "validation": "artifacts/validation/data_docs/index.html",
     "leaderboard": "artifacts/gate/leaderboard.csv",
@@ -139,7 +140,7 @@ def turn(root: Path, *, port: int = 0) -> None:
 
 def _show_leaderboard(console: Console, root: Path) -> None:
     board = pl.read_csv(root / "artifacts/gate/leaderboard.csv")
-    shown = [name for name in board.columns if board[name].dtype.is_numeric()][:6]
+    shown = [name for family in SHOWN for name in board.columns if name.partition("@")[0] == family]
     table = Table(title="Leaderboard (test window, every item ranked)", title_justify="left")
     table.add_column("model")
     for name in shown:
@@ -193,7 +194,7 @@ def _ready(running: Service) -> bool:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and running.process.poll() is None:
         try:
-            if httpx.get(f"{running.url}/readyz", timeout=2).status_code == httpx.codes.OK:
+            if httpx.get(f"{running.url}/readyz", timeout=2).is_success:
                 return True
         except httpx.TransportError:
             pass
