@@ -5,6 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DO_NOT_TRACK := 1
 export GX_ANALYTICS_ENABLED := false
 export BENTOML_DO_NOT_TRACK := True
+export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: env loop test lint format serve ui bench docs lock
 .DEFAULT_GOAL := loop
@@ -22,8 +23,11 @@ env: .venv/.installed  ## the virtual environment, from requirements.lock
 loop: env  ## one whole turn: data, models, decision, service, a recommendation
 	@recloop loop
 
-test: env  ## all tests that can run here
-	@python -m pytest $(TESTS)
+# Without CI=true: what needs no network, no server and no GPU, and ends soon.
+QUICK = -m "not slow and not integration and not browser and not realdata and not gpu"
+
+test: env  ## the quick tests; with CI=true all of them, and one that cannot run is a failure
+	@python -m pytest -n 2 --dist loadfile $(if $(filter true,$(CI)),,$(QUICK)) $(TESTS)
 
 lint: env  ## style, types and import arrows
 	@ruff check .

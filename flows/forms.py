@@ -16,7 +16,7 @@ AS_IS = "as in params.yaml"
 def choices(name: str, values: Iterable[str], keep: str | None = AS_IS) -> type[StrEnum]:
     """An enumeration of `values`, after a member `KEEP` that reads `keep` and leaves things alone, unless `None`."""
     members = [("KEEP", keep)] if keep else []
-    return StrEnum(name, [*members, *((value, value) for value in values)])  # pyright: ignore[reportReturnType]
+    return StrEnum(name, [*members, *((value, value) for value in values)])
 
 
 def chosen(choice: StrEnum) -> str | None:

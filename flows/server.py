@@ -78,7 +78,7 @@ def _healthy(process: subprocess.Popen[bytes], api: str) -> bool:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            if httpx.get(f"{api}/health", timeout=5).status_code == httpx.codes.OK:
+            if httpx.get(f"{api}/health", timeout=5).is_success:
                 return True
         except httpx.TransportError:
             pass

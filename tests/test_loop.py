@@ -102,7 +102,12 @@ def test_an_experiment_with_one_model(project: Project, tmp_path: Path) -> None:
     scratch.commit("run")
     scratch.dvc("exp", "run", "-S", "train.models=[ease]")
     assert leaderboard(scratch)["model"].to_list() == ["ease"]
-    scratch.change({"evaluate": {"metrics": ["ndcg@5", "coverage@5"], "k": 5}, "gate": {"metric": "ndcg@5"}})
+    scratch.change(
+        {
+            "evaluate": {"metrics": ["ndcg@5", "coverage@5"], "k": 5},
+            "gate": {"metric": "ndcg@5", "floors": {"at_least": {}}},
+        }
+    )
     scratch.recloop("run")
     changes = json.loads(scratch.dvc("metrics", "diff", "--json").stdout)
     assert any("ndcg@5" in json.dumps(values) for values in changes.values())

@@ -1,6 +1,7 @@
 """The `recloop` command: each command is a thin skin over one function of the library."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -162,7 +163,11 @@ def _print_status(state: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Run the command line; what a caller got wrong is one sentence on standard error and status 2."""
+    """Run the command line; what a caller got wrong is one sentence on standard error and status 2.
+
+    A request to terminate ends the command as an interrupt does: what it started is stopped too.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app()
     except RecloopError as error:

@@ -70,7 +70,8 @@ def test_a_value_out_of_bounds_is_refused_in_the_form(page: Page, tmp_path: Path
         assert server.runs("train") == []
 
 
-def test_train_from_the_form_on_the_real_project(page: Page, tmp_path: Path):
+def test_train_and_deploy_from_the_ui_on_the_real_project(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentos"))
     project = make(tmp_path / "project")
     project.recloop("ingest")
     with served(project.root, code=project.root) as server:
@@ -84,5 +85,8 @@ def test_train_from_the_form_on_the_real_project(page: Page, tmp_path: Path):
             expect(page.get_by_role("cell", name=model, exact=True)).to_be_visible()
         keys = {artifact["key"] for artifact in server.post("artifacts/filter")}
         assert keys >= {"validation", "leaderboard", "gate-decision", "bundle", "drift"}
+        for action, done in (("promote", "is in charge now."), ("build", "Built recloop:")):
+            ended = server.finished(server.start("deploy", action=action, reason="it won"))
+            assert done in ended["state"]["message"]
     assert project.params()["train"]["models"] == ["popularity", "ease"]
     assert project.dvc("status").stdout == "Data and pipelines are up to date.\n"
