@@ -86,7 +86,7 @@ def monitor() -> State:
     return Completed(message=f"{record['verdict']}: {' '.join(record['reasons'])}")
 
 
-@task(name="decide")
+@task(name="decide", task_run_name="decide")
 def look(root: Path, config: MonitorConfig) -> Mapping[str, Any]:
     """Read the store and the drift report, decide, and record it in the store and in the UI."""
     path = root / "artifacts/drift/drift.json"

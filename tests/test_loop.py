@@ -113,6 +113,18 @@ def test_an_experiment_with_one_model(project: Project, tmp_path: Path) -> None:
     assert any("ndcg@5" in json.dumps(values) for values in changes.values())
 
 
+def test_one_command_shows_the_leaderboard_the_decision_and_a_recommendation(project: Project) -> None:
+    shown = project.recloop("loop").stdout
+    assert "Leaderboard" in shown
+    assert "Decision  promote: ease" in shown
+    assert "is in charge now" in shown
+    assert re.search(r"POST http://127\.0\.0\.1:\d+/recommend", shown)
+    assert len(re.findall(r"^ +\d+\.\d{4}  ", shown, flags=re.MULTILINE)) == 5
+    for report in ("artifacts/drift/drift.html", "artifacts/validation/data_docs/index.html"):
+        assert report in shown
+    assert "is already in charge" in project.recloop("loop").stdout
+
+
 def test_two_turns_bring_feedback_into_the_second_model(project: Project, environment: None) -> None:
     project.recloop("promote", "--reason", "first")
     bundle = project.root / "artifacts/bundle"

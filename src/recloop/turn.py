@@ -33,6 +33,7 @@ from recloop.store import Store
 
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
+SHOWN_REASONS = 6
 SHOWN = ("ndcg", "recall", "mrr", "auc", "coverage", "novelty")
 REPORTS = {
     "validation": "artifacts/validation/data_docs/index.html",
@@ -152,8 +153,10 @@ def _show_leaderboard(console: Console, root: Path) -> None:
 
 def _show_decision(console: Console, decision: dict[str, Any]) -> None:
     console.print(f"[bold]Decision[/]  {decision['verdict']}: {decision['winner'] or 'the champion stays'}")
-    for reason in decision["reasons"]:
+    for reason in decision["reasons"][:SHOWN_REASONS]:
         console.print(f"  - {reason}", highlight=False)
+    if len(decision["reasons"]) > SHOWN_REASONS:
+        console.print(f"  - and {len(decision['reasons']) - SHOWN_REASONS} more in {REPORTS['decision']}")
 
 
 def _show_recommendation(console: Console, root: Path, url: str) -> None:

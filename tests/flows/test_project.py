@@ -26,6 +26,10 @@ def run(working: project.Project, command: str) -> tuple[int, str]:
     return project.run(["sh", "-c", command], working, env=dict(os.environ), folder=working.root, log=LOG)
 
 
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == __name__]
+
+
 def test_a_folder_without_dvc_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RECLOOP_ROOT", str(tmp_path))
     with pytest.raises(RecloopError) as caught:
@@ -45,7 +49,7 @@ def test_the_working_directory_is_the_project_while_it_is_worked_on(root: Path):
 def test_every_line_is_logged_and_the_last_is_returned(root: Path, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.INFO), project.exclusive(LOG) as working:
         assert run(working, "echo one; echo two >&2; echo; exit 3") == (3, "two")
-    assert caplog.messages == ["one", "two"]
+    assert said(caplog) == ["one", "two"]
 
 
 def test_the_programs_of_this_interpreter_come_first():
@@ -72,7 +76,7 @@ def test_the_second_waits_for_the_first_and_says_so(root: Path, caplog: pytest.L
     assert first.stdout.readline() == "held\n"
     with caplog.at_level(logging.INFO), project.exclusive(LOG):
         assert (root / "done").exists()
-    assert caplog.messages == [f"Another flow works on {root}; waiting until it has finished."]
+    assert said(caplog) == [f"Another flow works on {root}; waiting until it has finished."]
     first.wait()
     first.stdout.close()
 
