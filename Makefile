@@ -47,6 +47,7 @@ ui: env  ## the Prefect UI with every flow on http://127.0.0.1:$(PORT)
 
 bench: env  ## the figures of the README
 	@python -m benchmarks
+	@python benchmarks/evaluation.py
 
 docs: env  ## the documentation, built into site/
 	@mkdocs build --strict --quiet && echo "Documentation: site/index.html"
