@@ -11,6 +11,7 @@ from flows.forms import choices
 from flows.project import Project, exclusive
 from recloop.errors import RecloopError
 from recloop.loop import deployments
+from recloop.processes import environment
 from recloop.store import Store
 
 Action = choices("Action", ["promote", "rollback", "build"], keep=None)
@@ -65,7 +66,7 @@ def _build(working: Project) -> str:
     if not (working.root / "artifacts/bundle/manifest.json").is_file():
         raise RecloopError("artifacts/bundle holds no packaged model; run the flow 'train' first.")
     command = [sys.executable, "-m", "bentoml", "build", "--output", "tag"]
-    env = project.environment()
+    env = environment()
     status, last = project.run(command, working, env=env, folder=working.root, log=get_run_logger())
     if status:
         raise RecloopError(f"'bentoml build' ended with status {status} ({last}); its log says more.")

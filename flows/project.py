@@ -1,23 +1,21 @@
-"""The project that a flow works on: its folder, one flow at a time, and the processes started for it."""
+"""The project that a flow works on: its folder, one flow at a time, and the commands run for it."""
 
 import contextlib
 import fcntl
+import io
 import logging
 import os
-import shutil
-import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from recloop import processes
 from recloop.errors import RecloopError
 
 ROOT_VARIABLE = "RECLOOP_ROOT"
-STOP_SECONDS = 10.0
 LISTEN_SECONDS = 5.0
 """How long to read on after a command has ended; something that it left running may keep its output open."""
 
@@ -68,20 +66,7 @@ def exclusive(log: Log) -> Generator[Project]:
         yield Project(root=root, lock=file.fileno())
 
 
-def environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of child processes: this interpreter's programs first, unbuffered output, no telemetry."""
-    env = dict(os.environ if base is None else base)
-    programs = str(Path(sys.executable).parent)
-    return env | {
-        "PATH": os.pathsep.join([programs, env.get("PATH", os.defpath)]),
-        "PYTHONUNBUFFERED": "1",
-        "DO_NOT_TRACK": "1",
-        "GX_ANALYTICS_ENABLED": "false",
-        "BENTOML_DO_NOT_TRACK": "True",
-    }
-
-
-def run(command: Sequence[str], project: Project, *, env: Mapping[str, str], folder: Path, log: Log) -> tuple[int, str]:
+def run(command: Sequence[str], working: Project, *, env: Mapping[str, str], folder: Path, log: Log) -> tuple[int, str]:
     """Run a command and send each line that it prints to `log`.
 
     Whatever ends the wait early (a timeout, a cancelled flow, Ctrl-C) also ends the command and its children.
@@ -89,44 +74,25 @@ def run(command: Sequence[str], project: Project, *, env: Mapping[str, str], fol
     Returns:
         its exit status (negative: the signal that ended it), and the last line that it printed.
     """
-    process = subprocess.Popen(
-        [*_bound_to_this_process(), *command],
-        cwd=folder,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-        start_new_session=True,
-        pass_fds=(project.lock,),
-    )
     last = ""
 
-    def listen() -> None:
+    def listen(stdout: IO[bytes]) -> None:
         nonlocal last
-        assert process.stdout is not None
-        with process.stdout as lines:
+        with io.TextIOWrapper(stdout, encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 if text := line.strip():
                     log.info("%s", line.rstrip())
                     last = text
 
-    listener = threading.Thread(target=listen, daemon=True)
-    listener.start()
-    try:
+    env = {**env, "PYTHONUNBUFFERED": "1"}
+    with processes.running(command, folder=folder, env=env, output=subprocess.PIPE, keep=[working.lock]) as process:
+        assert process.stdout is not None
+        listener = threading.Thread(target=listen, args=(process.stdout,), daemon=True)
+        listener.start()
         while (status := _poll(process)) is None:
             pass
         listener.join(LISTEN_SECONDS)
-    finally:
-        stop(process)
     return status, last
-
-
-def _bound_to_this_process() -> list[str]:
-    """Words before a command that let the kernel end it when this process is killed; none where they are unknown."""
-    tool = shutil.which("setpriv")
-    return [tool, "--pdeathsig", "TERM", "--"] if tool else []
 
 
 def _poll(process: subprocess.Popen[Any]) -> int | None:
@@ -135,14 +101,3 @@ def _poll(process: subprocess.Popen[Any]) -> int | None:
         return process.wait(1.0)
     except subprocess.TimeoutExpired:
         return None
-
-
-def stop(process: subprocess.Popen[Any]) -> None:
-    """End a process that leads its own group, and the group, first politely and after `STOP_SECONDS` by force."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()

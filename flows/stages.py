@@ -25,6 +25,7 @@ from flows import artifacts, project
 from flows.project import Log, Project
 from pipelines import ERROR_FILE
 from recloop.errors import RecloopError
+from recloop.processes import environment
 
 RETRIES = 1
 RETRY_SECONDS = 5
@@ -95,8 +96,14 @@ def read_graph(working: Project) -> list[Stage]:
     return [stages[address] for address in order]
 
 
-def reproduce(working: Project, address: str, log: Log) -> Outcome:
+def reproduce(working: Project, address: str, log: Log, *, force: bool = False) -> Outcome:
     """Bring one stage up to date, sending what its command prints to `log`.
+
+    Args:
+        working: the project.
+        address: of the stage.
+        log: is sent the lines.
+        force: run its command even if nothing has changed that DVC knows of.
 
     Returns:
         ``run`` if its command was run, ``restored`` if DVC had its outputs in the cache, ``unchanged`` if nothing was
@@ -114,7 +121,7 @@ def reproduce(working: Project, address: str, log: Log) -> Outcome:
         waiting = False
         while True:
             try:
-                changed = repo.reproduce([address], single_item=True)
+                changed = repo.reproduce([address], single_item=True, force=force)
             except DvcException as error:
                 cause = error.__cause__ if isinstance(error, ReproductionError) else error
                 if commands.failure:
@@ -132,12 +139,13 @@ def reproduce(working: Project, address: str, log: Log) -> Outcome:
     return "run" if commands.ran or address.endswith(".dvc") else "restored"
 
 
-def run_stages(working: Project, only: Sequence[str] | None = None) -> dict[str, str]:
+def run_stages(working: Project, only: Sequence[str] | None = None, *, force: bool = False) -> dict[str, str]:
     """Run the stages of the project as tasks of the current flow, in order.
 
     Args:
         working: the project.
         only: names of stages; `None` means all.
+        force: run their commands even if nothing has changed that DVC knows of.
 
     Returns:
         the state's name for each stage: ``Completed``, or ``Cached`` if nothing had to be run.
@@ -150,7 +158,11 @@ def run_stages(working: Project, only: Sequence[str] | None = None) -> dict[str,
         if only is not None and stage.name not in only:
             continue
         state = _as_task(stage)(
-            working, stage, wait_for=[states[need] for need in stage.needs if need in states], return_state=True
+            working,
+            stage,
+            force=force,
+            wait_for=[states[need] for need in stage.needs if need in states],
+            return_state=True,
         )
         if not state.is_completed():
             raise StageError(state.message or f"Stage {stage.address} failed.")
@@ -179,10 +191,10 @@ def _is_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bo
 
 
 @task(retries=RETRIES, retry_delay_seconds=RETRY_SECONDS, retry_condition_fn=_is_transient)
-def _reproduce_stage(working: Project, stage: Stage) -> State[Any]:
+def _reproduce_stage(working: Project, stage: Stage, *, force: bool) -> State[Any]:
     log = get_run_logger()
     try:
-        outcome = reproduce(working, stage.address, log)
+        outcome = reproduce(working, stage.address, log, force=force)
         artifacts.publish(stage.name, working.root)
     except RecloopError as error:
         log.error("%s", error)  # noqa: TRY400 - the sentence is meant for a person; a traceback would hide it
@@ -222,7 +234,7 @@ def _commands(working: Project, address: str, log: Log) -> Generator[_Commands]:
 
         def run(executable: str | None, command: str, *, cwd: str, env: dict[str, str], **_: Any) -> None:
             commands.ran = True
-            env = project.environment(env) | {ERROR_FILE: str(sentence)}
+            env = environment(env) | {ERROR_FILE: str(sentence)}
             log.info("> %s", command)
             shell = [executable or "/bin/sh", "-c", command]
             status, last = project.run(shell, working, env=env, folder=Path(cwd), log=log)
@@ -248,8 +260,14 @@ def _sentence(address: str, status: int, last: str) -> str:
 
 
 def _dvc_sentence(address: str, error: BaseException) -> str:
+    from dvc.dependency.base import DependencyDoesNotExistError
     from dvc.stage.exceptions import MissingDataSource
 
+    if isinstance(error, FileNotFoundError | DependencyDoesNotExistError):
+        return (
+            f"Stage {address} needs what is not there ({_one_line(error)}); run the flow 'train' if a stage writes it, "
+            "or restore it."
+        )
     if isinstance(error, MissingDataSource):
         return f"The data of {address} are not there; run the flow 'ingest', or 'dvc pull' if they lie in a remote."
     return f"DVC cannot run {address} ({_one_line(error)}); correct that and run the flow again."

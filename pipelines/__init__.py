@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recloop.errors import RecloopError
+from recloop.progress import busy
 
 ERROR_FILE = "RECLOOP_ERROR_FILE"
 
@@ -16,7 +17,8 @@ def run(main: Callable[..., None]) -> None:
     The sentence also goes to the file named by `RECLOOP_ERROR_FILE`, where whoever started the stage can read it.
     """
     try:
-        main(*sys.argv[1:])
+        with busy(" ".join([Path(sys.argv[0]).stem, *sys.argv[1:]])):
+            main(*sys.argv[1:])
     except RecloopError as error:
         print(f"error: {error}", file=sys.stderr)
         if target := os.environ.get(ERROR_FILE):

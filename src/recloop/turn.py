@@ -5,12 +5,9 @@ orders them and shows what they left in `artifacts/`.
 """
 
 import os
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +19,7 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from recloop import processes
 from recloop.columns import ITEM, TITLE, USER
 from recloop.config import load_params
 from recloop.data.tables import read_json, read_parquet
@@ -32,7 +30,6 @@ from recloop.progress import track
 from recloop.store import Store
 
 START_SECONDS = 120.0
-STOP_SECONDS = 15.0
 SHOWN_REASONS = 6
 SHOWN = ("ndcg", "recall", "mrr", "auc", "coverage", "novelty")
 REPORTS = {
@@ -62,20 +59,13 @@ def reproduce(root: Path, stages: Sequence[str] = (), *, force: bool = False) ->
     command = [sys.executable, "-m", "dvc", "repro", *(["--force"] if force else []), *stages]
     with tempfile.TemporaryDirectory() as scratch:
         sentence = Path(scratch) / "error"
-        env = environment() | {"RECLOOP_ERROR_FILE": str(sentence)}
+        env = processes.environment() | {"RECLOOP_ERROR_FILE": str(sentence)}
         status = subprocess.run(command, cwd=root, env=env, check=False).returncode  # noqa: S603 - our own command
         if status == 0:
             return
         if sentence.is_file():
             raise RecloopError(sentence.read_text(encoding="utf-8"))
     raise RecloopError(f"'dvc repro' ended with status {status}; its own message above says why.")
-
-
-def environment() -> dict[str, str]:
-    """The environment of child processes: this interpreter's programs first, and no telemetry."""
-    programs = str(Path(sys.executable).parent)
-    quiet = {"DO_NOT_TRACK": "1", "GX_ANALYTICS_ENABLED": "false", "BENTOML_DO_NOT_TRACK": "True"}
-    return os.environ | quiet | {"PATH": os.pathsep.join([programs, os.environ.get("PATH", "")])}
 
 
 @contextmanager
@@ -90,24 +80,20 @@ def service(root: Path, port: int = 0, *, quiet: bool = True) -> Generator[Servi
     Raises:
         RecloopError: the port is taken, or the service is not ready within two minutes.
     """
-    port = _free_port(port)
-    command = [sys.executable, "-m", "bentoml", "serve", ".", "--host", "127.0.0.1", "--port", str(port)]
-    with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory() as home:
+    port = processes.free_port(port)
+    command = [sys.executable, "-m", "bentoml", "serve", ".", "--host", processes.LOCALHOST, "--port", str(port)]
+    with tempfile.TemporaryDirectory() as scratch:
         # Servers that share BENTOML_HOME delete each other's metrics.
-        env = environment() | {"BENTOML_HOME": os.environ.get("BENTOML_HOME", home)}
-        output = log if quiet else None
-        process = subprocess.Popen(  # noqa: S603 - our own command
-            command, cwd=root, env=env, stdout=output, stderr=output, start_new_session=True
-        )
-        running = Service(url=f"http://127.0.0.1:{port}", process=process)
-        try:
-            if not _ready(running):
-                log.seek(0)
-                tail = log.read().decode(errors="replace").strip().splitlines()[-5:]
-                raise RecloopError(f"The service did not become ready; its last words: {' | '.join(tail) or 'none'}.")
+        env = processes.environment() | {"BENTOML_HOME": os.environ.get("BENTOML_HOME", scratch)}
+        log = Path(scratch) / "log"
+        with (
+            log.open("wb") as output,
+            processes.running(command, folder=root, env=env, output=output if quiet else None) as process,
+        ):
+            running = Service(url=f"http://{processes.LOCALHOST}:{port}", process=process)
+            if not processes.answers(f"{running.url}/readyz", process, START_SECONDS):
+                raise RecloopError(f"The service did not become ready; its last words: {processes.last_lines(log, 5)}.")
             yield running
-        finally:
-            _stop(process)
 
 
 def serve_until_interrupted(root: Path, port: int) -> None:
@@ -181,35 +167,3 @@ def _titles(root: Path) -> dict[str, str]:
 def _require_bundle(root: Path) -> None:
     if not (root / "artifacts/bundle/manifest.json").is_file():
         raise RecloopError("artifacts/bundle holds no packaged model; run 'make loop' or 'dvc repro' first.")
-
-
-def _free_port(port: int) -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            raise RecloopError(f"Port {port} is taken; choose another one with --port.") from None
-        return probe.getsockname()[1]
-
-
-def _ready(running: Service) -> bool:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and running.process.poll() is None:
-        try:
-            if httpx.get(f"{running.url}/readyz", timeout=2).is_success:
-                return True
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    return False
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()

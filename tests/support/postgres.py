@@ -2,16 +2,16 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import create_engine, text
+
+from recloop import processes
 
 USER = "recloop"
 PASSWORD = "recloop-test"
@@ -25,7 +25,7 @@ def postgres_server() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="recloop-pg-"))
     if os.geteuid() == 0:
         shutil.chown(folder, _ACCOUNT)
-    cluster, port = folder / "cluster", _free_port()
+    cluster, port = folder / "cluster", processes.free_port()
     password = folder / "password"
     password.write_text(PASSWORD, encoding="utf-8")
     password.chmod(0o644)
@@ -71,9 +71,3 @@ def _run(*command: str | Path, check: bool = True) -> None:
     subprocess.run(
         [*switch, *map(str, command)], check=check, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/"
     )
-
-
-def _free_port() -> int:
-    with closing(socket.socket()) as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

@@ -2,11 +2,10 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
+
+from recloop import processes
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 240.0
@@ -73,9 +74,9 @@ def until(probe: Callable[[], T | None], seconds: float) -> T:
 
 
 @contextmanager
-def served(project: Path, code: Path = ROOT) -> Iterator[Server]:
+def served(project: Path, code: Path = ROOT) -> Generator[Server]:
     """Run ``python -m flows.serve --with-server`` of `code` for `project`, as ``make ui`` does."""
-    port = free_port()
+    port = processes.free_port()
     env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     env |= {"RECLOOP_ROOT": str(project), "PREFECT_HOME": str(project / ".prefect")}
     log = project / "serve.log"
@@ -109,13 +110,6 @@ def served(project: Path, code: Path = ROOT) -> Iterator[Server]:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-
-def free_port() -> int:
-    """A port on 127.0.0.1 that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

@@ -1,21 +1,16 @@
 """A running service for tests: the real `bentoml serve`, one worker, on a free port."""
 
 import os
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
+from recloop import processes
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 120
-STOP_SECONDS = 20
 
 
 @contextmanager
@@ -45,43 +40,11 @@ def serve(
         env |= {"BENTOML_HOME": str(home or scratch), "BENTOML_DO_NOT_TRACK": "True", "RECLOOP_DATABASE_URL": store_url}
         if bundle is not None:
             env["RECLOOP_BUNDLE"] = str(bundle)
-        port = _free_port()
+        port = processes.free_port()
         command = [python, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(port)]
         log = Path(scratch) / "log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command, cwd=folder, env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-            )
         url = f"http://127.0.0.1:{port}"
-        try:
-            if not _answers(url + wait_for, process):
+        with log.open("wb") as output, processes.running(command, folder=folder, env=env, output=output) as process:
+            if not processes.answers(url + wait_for, process, START_SECONDS):
                 raise AssertionError(f"{' '.join(command)} did not answer {wait_for}:\n{log.read_text()[-4000:]}")
             yield url
-        finally:
-            _stop(process)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        with suppress(httpx.TransportError):
-            if httpx.get(url, timeout=2).status_code == 200:
-                return True
-        time.sleep(0.1)
-    return False
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
