@@ -45,7 +45,8 @@ def take_in(working: Project, source: str | None, log: Log) -> IngestReport:
     """Ingest as a task of the current flow; a source that replaces the data becomes the one of `params.yaml`.
 
     Raises:
-        RecloopError: the source cannot be read or its tables break a rule; the data are as they were.
+        RecloopError: the source cannot be read or its tables break a rule, and the data are as they were; or
+            `params.yaml` cannot be changed.
     """
     state = ingest_data.with_options(task_run_name=f"ingest {source or 'data'}")(working, source, return_state=True)
     if not state.is_completed():

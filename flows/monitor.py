@@ -11,16 +11,19 @@ from prefect.states import Completed, Failed, State
 from pydantic import Field
 
 from flows import terminal
+from flows.ingest import FEEDBACK
 from flows.project import exclusive
 from flows.stages import run_stages
 from recloop.config import Config, load_params, parse, section
 from recloop.data.tables import read_json
 from recloop.errors import RecloopError
-from recloop.sources import watermark
+from recloop.loop.deployments import BUNDLE, POINTER
+from recloop.sources import feedback, watermark
 from recloop.store import Store
 
 RETRAIN_EVENT = "recloop.monitor.retrain"
 RESOURCE = {"prefect.resource.id": "recloop.monitor", "prefect.resource.name": "monitor"}
+DRIFT = Path("artifacts/drift/drift.json")
 
 Verdict = Literal["wait", "retrain", "alert"]
 
@@ -75,10 +78,13 @@ def monitor() -> State:
     log = get_run_logger()
     try:
         with exclusive(log) as working:
-            config = parse(MonitorConfig, section(load_params(), "monitor"), "params.yaml: monitor")
-            if (working.root / "artifacts/bundle").is_dir():
-                run_stages(working, only=["drift"])
-            record = look(working.root, config)
+            params = load_params()
+            config = parse(MonitorConfig, section(params, "monitor"), "params.yaml: monitor")
+            options = section(section(params, "ingest"), FEEDBACK)
+            origin = parse(feedback.Config, options, f"params.yaml: ingest.{FEEDBACK}")
+            if (working.root / BUNDLE).is_dir():
+                run_stages(working, only=["drift"], force=is_about_another_model(working.root))
+            record = look(working.root, config, origin)
     except RecloopError as error:
         return Failed(message=str(error))
     if record["verdict"] == "retrain":
@@ -86,23 +92,38 @@ def monitor() -> State:
     return Completed(message=f"{record['verdict']}: {' '.join(record['reasons'])}")
 
 
+def is_about_another_model(root: Path) -> bool:
+    """Whether the drift report is not about the champion that is in charge now.
+
+    The champion is no dependency of the stage `drift`, so DVC does not run it again after a promotion or a rollback.
+    """
+    if not (root / POINTER).is_file():
+        return False
+    report = _report(root)
+    return report is None or report.get("bundle") != read_json(root / POINTER)["bundle"]
+
+
 @task(name="decide", task_run_name="decide")
-def look(root: Path, config: MonitorConfig) -> Mapping[str, Any]:
-    """Read the store and the drift report, decide, and record it in the store and in the UI."""
-    path = root / "artifacts/drift/drift.json"
-    report = read_json(path) if path.is_file() else None
+def look(root: Path, config: MonitorConfig, origin: feedback.Config) -> Mapping[str, Any]:
+    """Read the store and the drift report, decide, and record it in the store and in the UI.
+
+    Args:
+        root: the project's folder.
+        config: the rules.
+        origin: where ingestion takes feedback from.
+    """
+    report = _report(root)
+    new_events = _new_events(root, origin)
+    drift = report["verdict"] if report else None
+    verdict, reasons = decide(config, new_events, drift)
+    record = {
+        "verdict": verdict,
+        "reasons": reasons,
+        "new_events": new_events,
+        "drift": drift,
+        "rules": config.model_dump(),
+    }
     with Store.open(root=root) as store:
-        known = watermark(root / "data", "feedback")
-        new_events = sum(batch.height for batch in store.events_after(known))
-        drift = report["verdict"] if report else None
-        verdict, reasons = decide(config, new_events, drift)
-        record = {
-            "verdict": verdict,
-            "reasons": reasons,
-            "new_events": new_events,
-            "drift": drift,
-            "rules": config.model_dump(),
-        }
         store.decide("monitor", verdict, record)
     get_run_logger().info("%s: %s", verdict, " ".join(reasons))
     create_markdown_artifact(
@@ -111,6 +132,18 @@ def look(root: Path, config: MonitorConfig) -> Mapping[str, Any]:
         description=f"{verdict}: {reasons[0]}",
     )
     return record
+
+
+def _new_events(root: Path, origin: feedback.Config) -> int:
+    data = root / "data"
+    with Store.open(origin.url, root=root) as store:
+        feedback.require_origin(store, data)
+        return store.count_events(after=watermark(data, FEEDBACK))
+
+
+def _report(root: Path) -> dict[str, Any] | None:
+    path = root / DRIFT
+    return read_json(path) if path.is_file() else None
 
 
 if __name__ == "__main__":

@@ -27,9 +27,11 @@ def override(root: Path, values: Mapping[str, Any], log: Log) -> dict[str, Any]:
         the changes made; the file is not touched if there are none.
 
     Raises:
-        ConfigError: the file is missing or not a mapping, or a path leads through something that is not a section.
+        ConfigError: the file is missing or not a mapping, names a key twice, or a path leads through something that is
+            not a section.
     """
     from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     path = root / "params.yaml"
     wanted = {dotted: value for dotted, value in values.items() if value is not None}
@@ -39,7 +41,11 @@ def override(root: Path, values: Mapping[str, Any], log: Log) -> dict[str, Any]:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 10_000
-    params = yaml.load(path)
+    try:
+        params = yaml.load(path)
+    except YAMLError as error:  # stricter than the reader of `load_params`, about keys that stand there twice
+        problem = " ".join((getattr(error, "problem", None) or str(error)).split())
+        raise ConfigError(f"params.yaml cannot be changed without loss ({problem}); correct that.") from None
     changes: dict[str, Any] = {}
     for dotted, value in wanted.items():
         *sections, key = dotted.split(".")

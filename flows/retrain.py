@@ -1,5 +1,9 @@
 """The way back: feedback becomes data, the stages run on it, and a winner takes over."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 from prefect import flow, get_run_logger
 from prefect.states import Completed, Failed, State
 
@@ -10,6 +14,8 @@ from flows.project import exclusive
 from flows.stages import run_stages, summary
 from recloop.data.tables import read_json
 from recloop.errors import RecloopError
+from recloop.loop.deployments import why_spent
+from recloop.store import Store
 
 
 @flow(name="retrain")
@@ -27,10 +33,16 @@ def retrain(*, deploy: bool = True) -> State:
             decision = read_json(working.root / "artifacts/gate/decision.json")
             outcome = f"Gate: {decision['verdict']} ({decision['reasons'][0]})"
             if deploy and decision["verdict"] == "promote":
-                outcome = put_in_charge(working, "promote", decision["reasons"][0])
+                spent = None if states.get("gate") == "Completed" else _why_spent(working.root, decision)
+                outcome = spent or put_in_charge(working, "promote", decision["reasons"][0])
     except RecloopError as error:
         return Failed(message=str(error))
     return Completed(message=f"{sentence(report)} {summary(states)} {outcome}")
+
+
+def _why_spent(root: Path, decision: Mapping[str, Any]) -> str | None:
+    with Store.open(root=root) as store:
+        return why_spent(root, store, decision)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """One run of all stages, from validation to the packaged winner, with what may be varied as a form."""
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Annotated, Any, get_args
 
 from prefect import flow, get_run_logger
@@ -15,10 +15,11 @@ from flows.project import exclusive
 from flows.stages import run_stages, summary
 from recloop import models as families
 from recloop import sources
-from recloop.config import load_params, section
+from recloop.config import Seed, load_params, parse, section
 from recloop.data.splits import SplitConfig
 from recloop.devices import DeviceName
 from recloop.errors import ConfigError, RecloopError
+from recloop.training.config import TrainConfig
 
 ModelName = choices("ModelName", families.names(), keep=None)
 NewData = choices("NewData", sources.names(), keep="no new data")
@@ -36,12 +37,13 @@ def train(
     split_targets: SplitTargets = SplitTargets.KEEP,
     test_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None,
     device: Device = Device.KEEP,
-    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None,
+    seed: Seed | None = None,
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None,
 ) -> State:
     """Bring every stage of dvc.yaml up to date: validate, split, train, evaluate, gate, package, drift.
 
-    What is left alone stays as it is in params.yaml; what is set is written there before the first stage runs.
+    What is left alone stays as it is in params.yaml; what is set is checked, and written there before the first stage
+    runs.
 
     Args:
         models: Models to train and compare (train.models); none means those of params.yaml.
@@ -51,33 +53,37 @@ def train(
         test_fraction: Share of the newest events that make the test, above 0 and below 1 (split.test_fraction).
         device: Where to train (train.device); auto takes CUDA where there is one.
         seed: Seed of all draws while training (train.seed).
-        epochs: Most passes over the data, for those of the models that make passes.
+        epochs: Most passes over the data, for those of the models that have this parameter (train.MODEL.epochs).
     """
     log = get_run_logger()
     try:
         with exclusive(log) as working:
-            wanted: dict[str, Any] = {
-                "train.models": [str(name) for name in models] or None,
-                "train.device": chosen(device),
-                "train.seed": seed,
-                "split.strategy": chosen(split_strategy),
-                "split.targets": chosen(split_targets),
-                "split.test_fraction": test_fraction,
-            }
+            training = _set(models=[str(name) for name in models] or None, device=chosen(device), seed=seed)
+            split = _set(strategy=chosen(split_strategy), targets=chosen(split_targets), test_fraction=test_fraction)
+            params = load_params(working.root / "params.yaml")
+            listed = _set(models=section(params, "train").get("models"))
+            config = parse(TrainConfig, listed | training, "params.yaml: train")
+            parse(SplitConfig, section(params, "split") | split, "params.yaml: split")
+            wanted = {f"train.{key}": value for key, value in training.items()}
+            wanted |= {f"split.{key}": value for key, value in split.items()}
             if epochs is not None:
-                wanted |= _epochs(working.root, models, epochs)
-            override(working.root, wanted, log)
+                wanted |= _epochs(config.models, epochs)
             if new := chosen(source):
                 take_in(working, new, log)
+            override(working.root, wanted, log)
             states = run_stages(working)
     except RecloopError as error:
         return Failed(message=str(error))
     return Completed(message=summary(states))
 
 
-def _epochs(root: Path, models: list[ModelName], epochs: int) -> dict[str, int]:
-    """Where `params.yaml` holds the number of epochs of those models of the run that have one."""
-    names = [str(name) for name in models] or section(load_params(root / "params.yaml"), "train").get("models", [])
+def _set(**values: Any) -> dict[str, Any]:
+    """The values that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _epochs(names: Sequence[str], epochs: int) -> dict[str, int]:
+    """Where `params.yaml` holds the number of epochs of those of the models that have one."""
     found = [name for name in names if "epochs" in families.find(name).Config.model_fields]
     if not found:
         raise ConfigError(f"epochs is set, but none of {', '.join(names)} trains in epochs; leave it empty.")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipelines import run
 from recloop.config import load_params, parse, section
+from recloop.data.bundles import verify
 from recloop.data.tables import read_json, read_parquet, write_json
 from recloop.drift.config import DriftConfig
 from recloop.drift.detect import Drift, detect
@@ -17,19 +18,16 @@ POINTER = ARTIFACTS / "champion/champion.json"
 
 
 def main() -> None:
-    """Write artifacts/drift/drift.json (the verdict), drift.html and evidently.json."""
+    """Write artifacts/drift/drift.json (the verdict and the bundle that it is about), drift.html and evidently.json."""
     config = parse(DriftConfig, section(load_params(), "drift"), "params.yaml: drift")
     interactions = read_parquet(ARTIFACTS / "clean/interactions.parquet")
-    if POINTER.is_file():
-        champion = read_json(POINTER)
-        model, window = ARTIFACTS / "bundles" / champion["bundle"], champion["train_window"]
-    else:
-        model, window = ARTIFACTS / "bundle", read_json(ARTIFACTS / "split/split.json")["train_window"]
-    first, last = (datetime.fromisoformat(moment) for moment in window)
+    bundle = ARTIFACTS / "bundles" / read_json(POINTER)["bundle"] if POINTER.is_file() else ARTIFACTS / "bundle"
+    manifest = verify(bundle)
+    first, last = (datetime.fromisoformat(moment) for moment in manifest["data"]["train_window"])
     reference, current = cut(interactions, (first, last), config.window_days)
-    drift = detect(reference, current, config, load(model))
+    drift = detect(reference, current, config, load(bundle))
     folder = ARTIFACTS / "drift"
-    write_json(drift.record(), folder / "drift.json")
+    write_json({"bundle": manifest["id"]} | drift.record(), folder / "drift.json")
     write(drift, folder / "drift.html", folder / "evidently.json")
     print(_summary(drift))
 

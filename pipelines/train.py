@@ -22,16 +22,18 @@ ARTIFACTS = Path("artifacts")
 
 
 def main(name: str) -> None:
-    """Train the model `name`; killed on the way, it goes on where it was when called again."""
+    """Train the model `name`; killed on the way, it goes on where it was when called again.
+
+    Passes are compared by what the test will ask: validation has questions of the kind that `split.targets` says.
+    """
     params = load_params()
     config, own = train_config(params), model_config(params, name)
     learnt, asked = (read_parquet(ARTIFACTS / "split" / f"{part}.parquet") for part in ("train", "valid"))
     items = Vocabulary(learnt[ITEM])
     valid = None
     if asked.height:
-        strategy = read_json(ARTIFACTS / "split" / "split.json")["strategy"]
-        masked = config.early_stopping.mask_seen
-        valid, _, _ = examples(learnt, asked, items, mode="successive", mask_seen=masked, strategy=strategy)
+        made, masked = read_json(ARTIFACTS / "split" / "split.json"), config.early_stopping.mask_seen
+        valid, _, _ = examples(learnt, asked, items, mode=made["targets"], mask_seen=masked, strategy=made["strategy"])
     data = TrainingData(
         histories=Contexts.from_frame(learnt, Vocabulary(learnt[USER]), items), n_items=len(items), valid=valid
     )

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from recloop.benchmark import run
+from recloop.benchmark import _read, run
 from recloop.errors import ConfigError, DataError, ModelError, RecloopError
 
 DATA = Path(os.environ.get("RECLOOP_BENCH_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -110,6 +110,24 @@ def test_without_an_order_a_sequence_model_is_refused(files: dict[str, Path]) ->
         run(**files, model="sasrec", metrics=("ndcg@3",))
 
 
+@pytest.mark.parametrize("lacking", ["train", "valid"])
+def test_validation_follows_training_where_the_two_share_no_order(tmp_path: Path, lacking: str) -> None:
+    # everybody takes 0 1 2 3 and then, as validation, 4; so 5 is what is left
+    steps = range(5)
+    rows = [(user, step, 100 - user + step) for user in range(20) for step in steps]
+    frame = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
+    parts = {"train": frame.filter(pl.col("item_id") < 4), "valid": frame.filter(pl.col("item_id") == 4)}
+    parts[lacking] = parts[lacking].drop("timestamp")
+    for name, part in parts.items():
+        part.write_parquet(tmp_path / f"{name}.parquet")
+    data = _read(tmp_path / "train.parquet", tmp_path / "valid.parquet", tmp_path / "valid.parquet")
+    first = data.valid["timestamp"].cast(pl.Int64).to_numpy().min()
+    assert data.train["timestamp"].cast(pl.Int64).to_numpy().max() < first
+    alone = data.train.filter(pl.col("user_id") == "7")
+    assert alone["item_id"].to_list() == ["0", "1", "2", "3"]
+    assert alone["timestamp"].n_unique() == (4 if lacking == "valid" else 1)
+
+
 def test_negatives_are_the_only_rivals(files: dict[str, Path], tmp_path: Path) -> None:
     pl.DataFrame({"user_id": ["a", "b"], "item_id": [3, 5]}).write_parquet(files["test"])
     negatives = write(tmp_path, "negatives", user_id=["b", "x", "a"], negatives=[[4, 9, 5], [1], [1, 4, None]])
@@ -166,6 +184,9 @@ def test_items_with_categories_make_diversity_defined(files: dict[str, Path], tm
         ),
         ({"settings": ["half_life_days=soon"]}, ConfigError, "--set.half_life_days is 'soon', but "),
         ({"device": "abacus"}, ConfigError, "device is 'abacus', but it must be 'auto', 'cpu' or 'cuda'; correct it."),
+        ({"seed": -1}, ConfigError, "seed is -1, but it must be a whole number from 0 to 9223372036854775807; "),
+        ({"seed": 1 << 63}, ConfigError, "seed is 9223372036854775808, but it must be a whole number from 0 to "),
+        ({"settings": ["half_life_days=.inf"]}, ConfigError, "--set.half_life_days is inf, but "),
         ({"train": "nowhere"}, DataError, "nowhere does not exist; "),
         ({"items": "nowhere"}, DataError, "nowhere does not exist; "),
         ({"out": "."}, DataError, ". is a folder, but the report is a file; name one, for example report.json."),
@@ -179,6 +200,15 @@ def test_wrong_options_get_one_sentence(
         run(**({"model": "popularity"} | files | options | paths))
     assert str(caught.value).startswith(sentence)
     assert "\n" not in str(caught.value)
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_training(files: dict[str, Path]) -> None:
+    out = files["train"] / "deep" / "report.json"
+    with pytest.raises(DataError) as caught:
+        run(**files, model="popularity", out=out)
+    assert str(caught.value) == (
+        f"{out} cannot be written, as {files['train']} is not a folder to write to; name another place."
+    )
 
 
 @pytest.mark.parametrize(
@@ -197,6 +227,10 @@ def test_wrong_options_get_one_sentence(
         (
             {"user_id": [1], "item_id": [1], "position": [0.5]},
             ": 'position' has type Float64, but must be an integer; convert it.",
+        ),
+        (
+            {"user_id": [1, 2, 3], "item_id": [1, 1, 1], "value": [0.5, float("nan"), float("inf")]},
+            ": 2 cell(s) of 'value' are not finite numbers; correct them or leave the rows out.",
         ),
         (
             {"user_id": [1], "item_id": [1], "timestamp": ["soon"]},
@@ -227,6 +261,10 @@ def test_wrong_interactions_get_one_sentence(
         (
             {"user_id": ["a"], "negatives": [[1]]},
             " lists no negatives for 2 test user(s), the first is 'b'; add them or drop these test rows.",
+        ),
+        (
+            {"user_id": ["a", "b", "e"], "negatives": [[], [1], [None]]},
+            " lists no negatives for 2 test user(s), the first is 'a'; add them or drop these test rows.",
         ),
     ],
 )

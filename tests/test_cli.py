@@ -1,8 +1,18 @@
 import subprocess
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
+import yaml
+
+from recloop.store import Store
+
+HEADER = "user_id,item_id,timestamp\n"
 
 
 def recloop(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -40,6 +50,126 @@ def test_bad_parameters_are_one_sentence_and_status_2(params: str | None, senten
     assert done.stderr.startswith(sentence)
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "data").exists()
+
+
+def project(folder: Path, params: dict[str, Any]) -> None:
+    """What `ingest` looks at before it asks DVC for anything, with data of an earlier version."""
+    (folder / ".dvc").mkdir()
+    (folder / "data").mkdir()
+    (folder / "data/items.parquet").write_bytes(b"an earlier version")
+    (folder / "params.yaml").write_text(yaml.safe_dump({"ingest": params}))
+
+
+def refusal(folder: Path) -> str:
+    """The one sentence with which `ingest` refuses what it was given; the data are as they were."""
+    done = recloop("ingest", cwd=folder)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert [path.read_bytes() for path in (folder / "data").rglob("*")] == [b"an earlier version"]
+    assert not (folder / "data.dvc").exists()
+    assert not (folder / ".recloop/ingest/new").exists()
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("user_id,timestamp\n1,2024-01-01\n", "e.csv has no column 'item_id'; it has: user_id, timestamp; map or"),
+        (HEADER + "1,2,soon\n", "e.csv: 1 cell(s) of 'timestamp' are not a date and time, the first is 'soon' in row"),
+        ("", "e.csv is empty, but a CSV file needs a header line; fill it or leave it out."),
+        (HEADER, "e.csv is empty, but a table needs at least one row; fill it or leave it out."),
+    ],
+)
+def test_a_bad_file_is_one_sentence_and_status_2(content: str, sentence: str, tmp_path: Path) -> None:
+    project(tmp_path, {"source": "files", "files": {"interactions": "e.csv"}})
+    (tmp_path / "e.csv").write_text(content)
+    assert sentence in refusal(tmp_path)
+
+
+def test_a_truncated_parquet_file_is_one_sentence_and_status_2(tmp_path: Path) -> None:
+    project(tmp_path, {"source": "files", "files": {"interactions": "e.parquet"}})
+    pl.DataFrame({"user_id": ["1"], "item_id": ["2"], "timestamp": [3]}).write_parquet(tmp_path / "e.parquet")
+    (tmp_path / "e.parquet").write_bytes((tmp_path / "e.parquet").read_bytes()[:-20])
+    assert "e.parquet is not a readable Parquet file (" in refusal(tmp_path)
+
+
+def test_a_wrong_checksum_is_one_sentence_and_status_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECLOOP_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "ml-1m.zip").write_bytes(b"something else")
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        project(tmp_path, {"source": "movielens-1m", "movielens": {"address": address}})
+        assert f"{address}/ml-1m.zip has the MD5 checksum 6c7ba9c5a141421e1c03cb9807c97c74, not c4d9" in refusal(
+            tmp_path
+        )
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("params", "sentence"),
+    [
+        ({"source": "netflix"}, "There is no source 'netflix'; choose from: feedback, files,"),
+        ({"source": "synthetic", "synthetic": {"users": "many"}}, "ingest.synthetic.users is 'many', but input should"),
+        (
+            {
+                "source": "sql",
+                "sql": {"url": "postgresql+psycopg://u:geheim@127.0.0.1:1/x", "interactions": "SELECT 1"},
+            },
+            "The database at postgresql+psycopg://u:***@127.0.0.1:1/x cannot be reached (",
+        ),
+    ],
+)
+def test_a_bad_parameter_and_a_missing_database_are_one_sentence_and_status_2(
+    params: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    project(tmp_path, params)
+    said = refusal(tmp_path)
+    assert sentence in said
+    assert "geheim" not in said
+
+
+def test_a_file_in_the_way_is_one_sentence_and_status_2(tmp_path: Path) -> None:
+    project(tmp_path, {"source": "synthetic"})
+    (tmp_path / ".recloop").write_text("")
+    assert refusal(tmp_path) == (
+        f"error: {tmp_path}/.recloop/ingest cannot be used (Not a directory); correct that and run again.\n"
+    )
+
+
+def test_the_root_names_the_store_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RECLOOP_DATABASE_URL", raising=False)
+    root, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    root.mkdir()
+    elsewhere.mkdir()
+    with Store.open(root=root) as store:
+        store.deploy("promote", "aaaa", "ease", "The gate chose it.")
+    done = recloop("status", "--root", str(root), cwd=elsewhere)
+    assert done.returncode == 0
+    champion, pointer, events, *history = done.stdout.splitlines()
+    assert champion.startswith("champion: ease (aaaa) since 20")
+    assert champion.endswith(": The gate chose it.")
+    assert pointer == (
+        "artifacts/champion/champion.json names nothing, not the champion; run the interrupted command again."
+    )
+    assert events == "events in the store: 0"
+    assert len(history) == 1
+    refused = recloop("rollback", "--root", str(root), cwd=elsewhere)
+    assert (refused.returncode, refused.stderr) == (
+        2,
+        "error: There is no earlier bundle to roll back to; promote another one instead.\n",
+    )
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["ingest", "run", "loop", "serve", "status", "promote", "rollback"])
+def test_a_root_that_does_not_exist_is_named_and_not_made(command: str, tmp_path: Path) -> None:
+    done = recloop(command, "--root", str(tmp_path / "none"), cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"error: {tmp_path}/none is not a folder; name the project's folder with --root.\n",
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_unreachable_database_is_one_sentence_without_the_password(

@@ -43,7 +43,8 @@ def test_free_memory_is_the_smaller_of_host_and_container(monkeypatch: pytest.Mo
     host.write_text("MemTotal: 9 kB\nMemAvailable:     7 kB\n", encoding="ascii")
     assert devices.free_memory(torch.device("cpu")) == 7168
     container.mkdir()
-    (container / "memory.current").write_text("1000\n", encoding="ascii")
+    (container / "memory.current").write_text("1500\n", encoding="ascii")
+    (container / "memory.stat").write_text("anon 700\ninactive_file 500\nactive_file 300\n", encoding="ascii")
     for limit, free in (("max", 7168), ("4000", 3000), ("900", 0), ("90000", 7168)):
         (container / "memory.max").write_text(f"{limit}\n", encoding="ascii")
         assert devices.free_memory(torch.device("cpu")) == free

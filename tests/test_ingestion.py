@@ -106,7 +106,7 @@ def test_wrong_parameters_are_named(tmp_path: Path, params: dict[str, Any], sent
     source = "synthetic" if sentence is None else None
     with pytest.raises(RecloopError) as caught:
         ingest(params, tmp_path, source)
-    assert str(caught.value).startswith(sentence or "params.yaml: synthetic must be a mapping")
+    assert str(caught.value).startswith(sentence or "params.yaml: ingest.synthetic must be a mapping")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -164,7 +164,7 @@ def test_a_damaged_pointer_is_named(tmp_path: Path) -> None:
 def test_a_failure_of_dvc_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / ".dvc").mkdir()
     with pytest.raises(
-        DataError, match=r"^'dvc add --quiet data' fails in .* \(.*\); correct that and ingest again\.$"
+        DataError, match=r"^'dvc add data' fails in .* \(.* is not a git repository\); correct that and ingest again\.$"
     ):
         ingest(SMALL, tmp_path)
 
@@ -231,7 +231,8 @@ class TestVersions:
     def test_an_unreachable_remote_is_named(self, project: Path) -> None:
         dvc(project, "remote", "add", "--default", "store", "/dev/null/nowhere")
         with pytest.raises(
-            DataError, match=r"^'dvc push --quiet data\.dvc' fails in .*; correct that and ingest again\.$"
+            DataError,
+            match=r"^'dvc push data\.dvc' fails in .* \(.*Not a directory.*\); correct that and ingest again\.$",
         ):
             ingest(SMALL, project)
         assert json.loads(dvc(project, "status", "--json", "data.dvc")) == {}
@@ -264,6 +265,20 @@ class TestVersions:
             f"{project}/data is missing, so nothing can be appended to it; run 'dvc pull' or 'recloop ingest' first."
         )
         assert not (project / "data").exists()
+
+    def test_appended_batches_are_not_lost_with_the_folder(self, project: Path, clicks: Clicks) -> None:
+        ingest(SMALL, project)
+        version = ingest(SMALL, project, "clicks").version
+        shutil.rmtree(project / "data")
+        with pytest.raises(DataError) as caught:
+            ingest(SMALL, project)
+        assert str(caught.value) == (
+            f"{project}/data is missing, and its version in data.dvc holds interactions/clicks-1-2.parquet, which a "
+            f"new version would lose; run 'dvc checkout' or 'dvc pull' first, or delete data.dvc to begin anew."
+        )
+        assert not (project / "data").exists()
+        dvc(project, "checkout", "--quiet")
+        assert ingest(SMALL, project).version == version
 
     @pytest.mark.parametrize("links", ["hardlink", "symlink"])
     def test_files_that_dvc_linked_are_never_modified(self, project: Path, clicks: Clicks, links: str) -> None:

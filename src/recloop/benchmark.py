@@ -1,8 +1,25 @@
 """Fair comparison on any pair of files: train on one, rank the whole catalogue for every user of the other.
 
+The catalogue is the items of the training file. A user's context is everything in the training and validation files;
+the items of that context are masked, test rows among them are dropped, and what remains of a user's test rows is one
+set of right answers. A test item outside the catalogue is never found, and counts; so does a test user of whom nothing
+is known.
+
+The report holds
+
+- `model`, `config`, `device`, `seed`, and `ranking`: ``full`` or ``sampled``;
+- `users`, `items` and `rows` of the training file; `valid_rows`, `test_rows`;
+- `test_users` who were ranked for; `cold_users` among them, of whom the training file has nothing;
+- `seen_targets` and `repeated_targets`, test rows that were dropped; `unknown_targets`, outside the catalogue;
+- `passes` over the data that were made, 0 for a model without passes; `fit_seconds`; `rank_seconds`, which include the
+  metrics; `peak_rss_mb` of this process, in MiB;
+- `metrics`, name -> mean over test users; `ci95`, name -> bounds of the mean's 95% bootstrap interval over users.
+  Coverage and gini are no means and have no interval.
+
 Shapes: E test users, I items of the catalogue, T targets.
 """
 
+import os
 import resource
 import sys
 import time
@@ -19,9 +36,9 @@ from numpy.typing import NDArray
 
 from recloop import devices, models
 from recloop.columns import ITEM, TIME, USER, VALUE
-from recloop.config import parse
+from recloop.config import SEEDS, parse
 from recloop.data.sequences import Contexts, Examples
-from recloop.data.splits import examples
+from recloop.data.splits import Account, examples
 from recloop.data.tables import (
     TIMESTAMP,
     canonical_attributes,
@@ -67,10 +84,7 @@ def run(
     """Train one model on one file and measure how it ranks for the users of another.
 
     All files are Parquet. Interactions have `user_id` and `item_id`, integers or text, and, where known, `timestamp` or
-    `position` (the order of a user's events), and `value`. The catalogue is the items of `train`. A user's context is
-    everything in `train` and `valid`; the items of that context are masked, test rows among them are dropped, and what
-    remains of a user's test rows is one set of right answers. A test item outside the catalogue is never found, and
-    counts; so does a test user of whom nothing is known.
+    `position` (the order of a user's events), and `value`.
 
     Args:
         train: what the model learns from.
@@ -89,74 +103,34 @@ def run(
         out: where to write the report as JSON.
 
     Returns:
-        The report.
-
-        - `model`, `config`, `device`, `seed`, and `ranking`: ``full`` or ``sampled``.
-        - `users`, `items` and `rows` of `train`; `valid_rows`, `test_rows`.
-        - `test_users` who were ranked for; `cold_users` among them, of whom `train` has nothing.
-        - `seen_targets` and `repeated_targets`, test rows that were dropped; `unknown_targets`, outside the catalogue.
-        - `passes` over the data that were made, 0 for a model without passes; `fit_seconds`; `rank_seconds`, which
-          include the metrics; `peak_rss_mb` of this process, in MiB.
-        - `metrics`, name -> mean over test users; `ci95`, name -> bounds of the mean's 95% bootstrap interval over
-          users. Coverage and gini are no means and have no interval.
+        The report; the module's docstring lists its keys.
 
     Raises:
-        ConfigError: a metric, parameter or device is unknown or of the wrong form.
+        ConfigError: a metric, parameter, seed or device is unknown or of the wrong form.
         ModelError: the model is unknown or lacks something that it needs.
-        DataError: a file or column is missing or cannot be read, or nothing is left to ask.
+        DataError: a file or column is missing or cannot be read, nothing is left to ask, or `out` cannot be written.
     """
     kind = models.find(model)
     config = parse(kind.Config, _settings(settings), "--set")
     wanted = _wanted(metrics, kind)
     where = _device(device)
-    if out is not None and out.is_dir():
-        raise DataError(f"{out} is a folder, but the report is a file; name one, for example {out / 'report.json'}.")
+    _check_seed(seed)
+    _check_out(out)
     data = _read(train, test, valid)
     features = _attributes(items, users, knowledge)
-    catalogue, learners = Vocabulary(data.train[ITEM]), Vocabulary(data.train[USER])
-    asked, people, account = examples(
-        pl.concat([data.train, data.valid]), data.test, catalogue, mode="all", mask_seen=negatives is None
-    )
-    if not len(asked):
-        raise DataError(f"{test} leaves nothing to find, as training has all of its rows; give other test rows.")
-    candidates = None if negatives is None else _candidates(negatives, asked, people, catalogue)
+    task = _task(data, test, negatives)
 
-    training = TrainingData(
-        histories=Contexts.from_frame(data.train, learners, catalogue),
-        n_items=len(catalogue),
-        valid=_validation(data, catalogue),
-    )
-    trainee = kind(config, len(catalogue), where)
+    trainee = kind(config, len(task.catalogue), where)
     started = time.perf_counter()
-    passes = _fit(trainee, training, FitContext(device=where, seed=seed, progress=track))
+    passes = _fit(trainee, task.training, FitContext(device=where, seed=seed, progress=track))
     fitted = time.perf_counter()
-    answers = _answer(trainee, asked, candidates, depth(wanted))
-    slates = Slates(
-        items=answers.items,
-        popularity=np.bincount(training.histories.items, minlength=len(catalogue)),
-        features=None if features is None else categories(features, catalogue),
-    )
-    values = {metric.name: metric(answers.given(metric.takes, slates)) for metric in wanted}
+    values = _measure(trainee, task, wanted, features)
     ranked = time.perf_counter()
 
-    prefix = SAMPLED if candidates else ""
-    means, ci95 = _means(values, prefix, seed)
+    means, ci95 = _means(values, SAMPLED if task.sampled else "", seed)
     report: dict[str, Any] = {
-        "model": model,
-        "config": config.model_dump(mode="json"),
-        "device": str(where),
+        **_circumstances(trainee, data, task),
         "seed": seed,
-        "ranking": "sampled" if candidates else "full",
-        "users": len(learners),
-        "items": len(catalogue),
-        "rows": data.train.height,
-        "valid_rows": data.valid.height,
-        "test_rows": data.test.height,
-        "test_users": len(asked),
-        "cold_users": int(np.count_nonzero(learners.encode(people.ids)[asked.users] == UNKNOWN)),
-        "seen_targets": account.seen,
-        "repeated_targets": account.repeated,
-        "unknown_targets": account.unknown,
         "passes": passes,
         "fit_seconds": round(fitted - started, 4),
         "rank_seconds": round(ranked - fitted, 4),
@@ -176,6 +150,33 @@ class _Data:
     train: pl.DataFrame
     valid: pl.DataFrame
     test: pl.DataFrame
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """What the files come to in terms of indices: what to learn from, and what is asked.
+
+    Attributes:
+        catalogue: the items of `train`.
+        learners: the users of `train`.
+        training: what the model may learn from.
+        asked: one question a test user.
+        people: the users of `test`, whose index is `Examples.users`.
+        account: what became of the test rows.
+        candidates: what alone is ranked for each question; `None` for the whole catalogue.
+    """
+
+    catalogue: Vocabulary
+    learners: Vocabulary
+    training: TrainingData
+    asked: Examples
+    people: Vocabulary
+    account: Account
+    candidates: Candidates | None
+
+    @property
+    def sampled(self) -> bool:
+        return self.candidates is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,15 +219,48 @@ def _device(name: str) -> torch.device:
     return devices.choose(cast("devices.DeviceName", name))
 
 
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < SEEDS:
+        raise ConfigError(f"seed is {seed}, but it must be a whole number from 0 to {SEEDS - 1}; correct it.")
+
+
+def _check_out(out: Path | None) -> None:
+    """Refuse a place where the report could not be written, before any work is done."""
+    if out is None:
+        return
+    if out.is_dir():
+        raise DataError(f"{out} is a folder, but the report is a file; name one, for example {out / 'report.json'}.")
+    folder = next(parent for parent in out.absolute().parents if parent.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise DataError(f"{out} cannot be written, as {folder} is not a folder to write to; name another place.")
+
+
 def _read(train: Path, test: Path, valid: Path | None) -> _Data:
     learnt, held = _plain(train), _plain(test)
     between = learnt.clear() if valid is None else _plain(valid)
-    known = [learnt, between]
-    order = next((name for name in (TIME, POSITION) if all(name in frame.columns for frame in known)), None)
-    learnt = _canonical(learnt, order, str(train), constant=0)
-    between = _canonical(between, order, str(valid), constant=1)
-    last = pl.concat([learnt[TIME], between[TIME]]).cast(pl.Int64).to_numpy().max()
-    return _Data(train=learnt, valid=between, test=_canonical(held, None, str(test), constant=int(last) + 1))
+    shared = _order(learnt, between)
+    learnt = _canonical(learnt, shared or _order(learnt), str(train))
+    between = _canonical(between, shared or _order(between), str(valid))
+    if shared is None:
+        between = _moved(between, _last(learnt) + 1)
+    held = _moved(_canonical(held, None, str(test)), _last(pl.concat([learnt, between])) + 1)
+    return _Data(train=learnt, valid=between, test=held)
+
+
+def _order(*frames: pl.DataFrame) -> str | None:
+    """The column by which all `frames` order their events, if any."""
+    return next((name for name in (TIME, POSITION) if all(name in frame.columns for frame in frames)), None)
+
+
+def _last(frame: pl.DataFrame) -> int:
+    """The newest time, in microseconds."""
+    return int(frame[TIME].cast(pl.Int64).to_numpy().max())
+
+
+def _moved(frame: pl.DataFrame, start: int) -> pl.DataFrame:
+    """The same events in the same order, the first of them at `start`, in microseconds."""
+    time = pl.col(TIME).cast(pl.Int64)
+    return frame.with_columns((time - time.min() + start).cast(TIMESTAMP).alias(TIME))
 
 
 def _plain(path: Path) -> pl.DataFrame:
@@ -248,16 +282,21 @@ def _ids(frame: pl.DataFrame, name: str, path: Path) -> pl.Series:
     return frame[name].cast(pl.String)
 
 
-def _canonical(frame: pl.DataFrame, order: str | None, origin: str, *, constant: int) -> pl.DataFrame:
-    """Interactions in canonical form; their time is the column `order`, or `constant` microseconds."""
-    if order == TIME:
-        return canonical_interactions(frame, origin)
+def _canonical(frame: pl.DataFrame, order: str | None, origin: str) -> pl.DataFrame:
+    """Interactions in canonical form; their time is the column `order`, or 1970 for all where there is none."""
     if order == POSITION and not frame.schema[POSITION].is_integer():
         raise DataError(
             f"{origin}: '{POSITION}' has type {frame.schema[POSITION]}, but must be an integer; convert it."
         )
-    when = pl.lit(constant, dtype=pl.Int64) if order is None else pl.col(order).cast(pl.Int64)
-    return canonical_interactions(frame.with_columns(when.cast(TIMESTAMP).alias(TIME)), origin)
+    if order != TIME:
+        when = pl.lit(0, dtype=pl.Int64) if order is None else pl.col(order).cast(pl.Int64)
+        frame = frame.with_columns(when.cast(TIMESTAMP).alias(TIME))
+    made = canonical_interactions(frame, origin)
+    if wrong := made.height - int(made[VALUE].is_finite().sum()):
+        raise DataError(
+            f"{origin}: {wrong} cell(s) of '{VALUE}' are not finite numbers; correct them or leave the rows out."
+        )
+    return made
 
 
 def _attributes(items: Path | None, users: Path | None, knowledge: Path | None) -> pl.DataFrame | None:
@@ -269,14 +308,56 @@ def _attributes(items: Path | None, users: Path | None, knowledge: Path | None) 
     return None if items is None else canonical_attributes(read_parquet(items), ITEM, str(items))
 
 
+def _task(data: _Data, test: Path, negatives: Path | None) -> _Task:
+    catalogue, learners = Vocabulary(data.train[ITEM]), Vocabulary(data.train[USER])
+    asked, people, account = examples(
+        pl.concat([data.train, data.valid]), data.test, catalogue, mode="all", mask_seen=negatives is None
+    )
+    if not len(asked):
+        raise DataError(f"{test} leaves nothing to find, as training has all of its rows; give other test rows.")
+    return _Task(
+        catalogue=catalogue,
+        learners=learners,
+        training=TrainingData(
+            histories=Contexts.from_frame(data.train, learners, catalogue),
+            n_items=len(catalogue),
+            valid=_validation(data, catalogue),
+        ),
+        asked=asked,
+        people=people,
+        account=account,
+        candidates=None if negatives is None else _candidates(negatives, asked, people, catalogue),
+    )
+
+
 def _validation(data: _Data, catalogue: Vocabulary) -> Examples | None:
     """All validation rows of a user as one question, whose context is the training rows."""
     if data.valid.is_empty():
         return None
-    last = int(data.train[TIME].cast(pl.Int64).to_numpy().max())
-    later = data.valid.with_columns(pl.lit(last + 1, dtype=pl.Int64).cast(TIMESTAMP).alias(TIME))
+    later = _moved(data.valid, _last(data.train) + 1)
     asked = examples(data.train, later, catalogue, mode="all")[0]
     return asked if len(asked) else None
+
+
+def _circumstances(model: Model, data: _Data, task: _Task) -> dict[str, Any]:
+    """What was compared on what: the part of the report that is known before anything is trained."""
+    cold = task.learners.encode(task.people.ids)[task.asked.users] == UNKNOWN
+    return {
+        "model": model.name(),
+        "config": model.config.model_dump(mode="json"),
+        "device": str(model.device),
+        "ranking": "sampled" if task.sampled else "full",
+        "users": len(task.learners),
+        "items": len(task.catalogue),
+        "rows": data.train.height,
+        "valid_rows": data.valid.height,
+        "test_rows": data.test.height,
+        "test_users": len(task.asked),
+        "cold_users": int(np.count_nonzero(cold)),
+        "seen_targets": task.account.seen,
+        "repeated_targets": task.account.repeated,
+        "unknown_targets": task.account.unknown,
+    }
 
 
 def _fit(model: Model, training: TrainingData, context: FitContext) -> int:
@@ -298,21 +379,34 @@ def _candidates(path: Path, asked: Examples, people: Vocabulary, catalogue: Voca
             "group them by user."
         )
     lists = frame.select(_ids(frame, USER, path), NEGATIVES)
+    rows = lists.explode(NEGATIVES).drop_nulls()
     example = np.full(len(people) + 1, UNKNOWN)  # the last place is that of UNKNOWN users
     example[asked.users] = np.arange(len(asked))
-    lacking = np.setdiff1d(np.arange(len(asked)), example[people.encode(lists[USER])])
+    lacking = np.setdiff1d(np.arange(len(asked)), example[people.encode(rows[USER])])
     if len(lacking):
         raise DataError(
             f"{path} lists no negatives for {len(lacking)} test user(s), the first is "
             f"'{people.ids[int(asked.users[lacking[0]])]}'; add them or drop these test rows."
         )
-    rows = lists.explode(NEGATIVES).drop_nulls()
     own = np.repeat(np.arange(len(asked)), np.diff(asked.offsets))
     owners = np.concatenate([example[people.encode(rows[USER])], own])
     items = np.concatenate([catalogue.encode(_ids(rows, NEGATIVES, path)), asked.targets])
     usable = np.flatnonzero((owners != UNKNOWN) & (items != UNKNOWN))
     usable = usable[np.argsort(owners[usable], kind="stable")]
     return Candidates(offsets=np.searchsorted(owners[usable], np.arange(len(asked) + 1)), items=items[usable])
+
+
+def _measure(
+    model: Model, task: _Task, wanted: Sequence[Metric], features: pl.DataFrame | None
+) -> dict[str, NDArray[np.float64] | float]:
+    """Each metric by its name: a value a test user, or one number for all."""
+    answers = _answer(model, task.asked, task.candidates, depth(wanted))
+    slates = Slates(
+        items=answers.items,
+        popularity=np.bincount(task.training.histories.items, minlength=len(task.catalogue)),
+        features=None if features is None else categories(features, task.catalogue),
+    )
+    return {metric.name: metric(answers.given(metric.takes, slates)) for metric in wanted}
 
 
 def _answer(model: Model, asked: Examples, candidates: Candidates | None, k: int) -> _Answers:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from recloop.errors import RecloopError
+from recloop.errors import ConfigError, RecloopError
 
 app = typer.Typer(
     name="recloop",
@@ -18,7 +18,14 @@ app = typer.Typer(
     add_completion=False,
 )
 
-Root = Annotated[Path, typer.Option(help="The project's folder, where params.yaml and dvc.yaml lie.")]
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise ConfigError(f"{path} is not a folder; name the project's folder with --root.")
+    return path
+
+
+Root = Annotated[Path, typer.Option(callback=_folder, help="The project's folder, where params.yaml and dvc.yaml lie.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 picks a free one.")]
 Reason = Annotated[str, typer.Option(help="Why; kept in the record of deployments.")]
 HERE = Path()
@@ -121,11 +128,12 @@ def benchmark(  # noqa: PLR0917 - each option of the command line is one paramet
 def status(
     root: Root = HERE, *, as_json: Annotated[bool, typer.Option("--json", help="Print everything, as JSON.")] = False
 ) -> None:
-    """What serves, since when and why, and what has come in since."""
+    """Which model is in charge, since when and why, and how many events the store holds."""
     from recloop.loop.deployments import status as read_status
     from recloop.store import Store
 
-    state = read_status(root, Store.open())
+    with Store.open(root=root) as store:
+        state = read_status(root, store)
     if as_json:
         print(json.dumps(state, indent=2, sort_keys=True))
     else:
@@ -138,7 +146,8 @@ def promote(reason: Reason = "promoted by hand", root: Root = HERE) -> None:
     from recloop.loop.deployments import promote as run_promote
     from recloop.store import Store
 
-    print(run_promote(root, Store.open(), reason=reason).message)
+    with Store.open(root=root) as store:
+        print(run_promote(root, store, reason=reason).message)
 
 
 @app.command()
@@ -147,18 +156,22 @@ def rollback(reason: Reason = "rolled back by hand", root: Root = HERE) -> None:
     from recloop.loop.deployments import rollback as run_rollback
     from recloop.store import Store
 
-    print(run_rollback(root, Store.open(), reason=reason).message)
+    with Store.open(root=root) as store:
+        print(run_rollback(root, store, reason=reason).message)
 
 
 def _print_status(state: dict[str, Any]) -> None:
-    champion = state.get("champion")
+    champion = state["champion"]
     print(
-        f"champion: {champion['model']} ({champion['bundle']})"
+        f"champion: {champion['model']} ({champion['bundle']}) since {champion['timestamp']}: {champion['reason']}"
         if champion
         else "champion: none yet; run 'recloop loop'"
     )
-    print(f"events in the store: {state.get('events', 0):,}")
-    for row in state.get("history", [])[-5:]:
+    if not state["agree"]:
+        pointed = state["pointer"]["bundle"] if state["pointer"] else "nothing"
+        print(f"artifacts/champion/champion.json names {pointed}, not the champion; run the interrupted command again.")
+    print(f"events in the store: {state['events']:,}")
+    for row in state["history"][-5:]:
         print(f"{row['timestamp']}  {row['action']:<9} {row['model']:<12} {row['bundle']}  {row['reason']}")
 
 
@@ -172,6 +185,10 @@ def main() -> None:
         app()
     except RecloopError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        what = error.filename or "A file or connection"
+        print(f"error: {what} cannot be used ({error.strerror or error}); correct that and run again.", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

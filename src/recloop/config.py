@@ -5,21 +5,26 @@ twice. `parse` turns plain mappings into these objects and every mistake into on
 """
 
 from collections.abc import Mapping
+from inspect import isclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recloop.errors import ConfigError
 
 C = TypeVar("C", bound="Config")
 
+SEEDS = 1 << 63
+Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
+"""A seed that every generator of random numbers takes."""
+
 
 class Config(BaseModel):
-    """Base of all configuration: immutable, and an unknown key is an error."""
+    """Base of all configuration: immutable; an unknown key is an error, and so is a number that is not finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 def parse(kind: type[C], values: Mapping[str, Any] | None, where: str) -> C:
@@ -31,10 +36,11 @@ def parse(kind: type[C], values: Mapping[str, Any] | None, where: str) -> C:
         where: what to call the values in an error, for example ``params.yaml: train.sasrec``.
 
     Raises:
-        ConfigError: an unknown key, a wrong type or a value out of bounds, named with its path.
+        ConfigError: the values are no mapping, or a key is unknown, a type wrong or a value out of bounds, named with
+            its path.
     """
     try:
-        return kind.model_validate(dict(values or {}))
+        return kind.model_validate(_mapping(values, where))
     except ValidationError as error:
         raise ConfigError(_sentence(kind, error, where)) from None
 
@@ -43,12 +49,14 @@ def load_params(path: Path | str = "params.yaml") -> dict[str, Any]:
     """Read the parameters file.
 
     Raises:
-        ConfigError: the file is missing, is not YAML, or its top level is not a mapping.
+        ConfigError: the file is missing or cannot be read, is not YAML, or its top level is not a mapping.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; run the command in the project's root or name the file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as text ({_one_line(error)}); correct the file.") from None
     try:
         params = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -64,25 +72,37 @@ def section(params: Mapping[str, Any], name: str) -> dict[str, Any]:
     Raises:
         ConfigError: the section is there but is not a mapping.
     """
-    values = params.get(name)
+    return _mapping(params.get(name), f"params.yaml: {name}")
+
+
+def _mapping(values: Any, where: str) -> dict[str, Any]:
     if values is None:
         return {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"params.yaml: {name} must be a mapping, not {values!r}; write its keys below it.")
-    return values
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where} must be a mapping, not {values!r}; write its keys below it.")
+    return dict(values)
 
 
 def _sentence(kind: type[Config], error: ValidationError, where: str) -> str:
     first = error.errors()[0]
     path = ".".join([where, *(str(part) for part in first["loc"])])
     if first["type"] == "extra_forbidden":
-        known = ", ".join(sorted(kind.model_fields))
+        known = ", ".join(sorted(_fields(kind, first["loc"][:-1])))
         return f"{path} is not a known parameter; known ones are: {known}."
     if first["type"] == "missing":
         return f"{path} is required; add it."
     message = first["msg"].removeprefix("Value error, ")
     rule = message[0].lower() + message[1:]
     return f"{path} is {first['input']!r}, but {rule}; correct the value."
+
+
+def _fields(kind: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """The parameters that may stand at `path` below a `kind`."""
+    for part in path:
+        field = kind.model_fields.get(str(part))
+        kinds = () if field is None else (field.annotation, *get_args(field.annotation))
+        kind = next((one for one in kinds if isclass(one) and issubclass(one, BaseModel)), kind)
+    return list(kind.model_fields)
 
 
 def _one_line(error: Exception) -> str:

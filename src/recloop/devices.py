@@ -58,6 +58,12 @@ def _container_memory() -> int | None:
     try:
         limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
         used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
+        cached = _cached_files((_CGROUP / "memory.stat").read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
-    return None if limit == "max" else max(0, int(limit) - used)
+    return None if limit == "max" else max(0, int(limit) - used + cached)
+
+
+def _cached_files(stat: str) -> int:
+    """Bytes of file content that the kernel gives up for an allocation, though they count as used."""
+    return sum(int(line.split()[1]) for line in stat.splitlines() if line.startswith("inactive_file "))

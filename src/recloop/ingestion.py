@@ -88,13 +88,14 @@ def ingest(
     with _alone(root) as lock:
         swap.recover(root / DATA, root / SCRATCH)
         before = _version(root)
+        _require_appended(root, lock)
         cache = sources.cache_folder()
         context = SourceContext(root=root, data=root / DATA, cache=cache, variant=found.variant, progress=progress)
         batch = found.source.read(options, context)
         if batch is None and not (root / DATA).exists():
             raise DataError(f"The source {name} has nothing new, and there are no data yet; ingest another one first.")
         if (batch is not None and _write(batch, root, progress)) or not _is_versioned(root, lock):
-            _dvc(root, lock, "add", "--quiet", DATA)
+            _dvc(root, lock, "add", DATA)
         pushed = _push(root, lock, progress)
     rows = {table: frame.height for table, frame in batch.tables.present().items()} if batch else {"interactions": 0}
     version = _version(root)
@@ -121,7 +122,7 @@ def _configure(params: Mapping[str, Any], source: str | None) -> tuple[str, sour
     chosen = {"source": values["source"]} if "source" in values else {}
     name = source or parse(IngestConfig, chosen, "params.yaml: ingest").source
     found = sources.find(name)
-    options = parse(found.source.Config, section(values, found.key), f"params.yaml: ingest.{found.key}")
+    options = parse(found.source.Config, values.get(found.key), f"params.yaml: ingest.{found.key}")
     return name, found, options
 
 
@@ -139,6 +140,22 @@ def _alone(root: Path) -> Generator[IO[bytes]]:
                 f"Another ingestion is running in {root}, and only one may run at a time; wait until it has ended."
             ) from None
         yield lock
+
+
+def _require_appended(root: Path, lock: IO[bytes]) -> None:
+    """Refuse to go on without data whose version holds appended batches: they would be missing from the next one.
+
+    What the version holds is asked of DVC, which may not know it either: in a fresh clone without a remote.
+    """
+    if (root / DATA).exists() or not (root / POINTER).exists():
+        return
+    listed = _dvc(root, lock, "list", "--recursive", "--json", ".", DATA, check=False)
+    names = [entry["path"] for entry in json.loads(listed.stdout)] if listed.returncode == 0 else []
+    if appended := sorted(name for name in names if is_appended(Path(name))):
+        raise DataError(
+            f"{root / DATA} is missing, and its version in {POINTER} holds {appended[-1]}, which a new version would "
+            f"lose; run 'dvc checkout' or 'dvc pull' first, or delete {POINTER} to begin anew."
+        )
 
 
 def _write(batch: Batch, root: Path, progress: Progress) -> bool:
@@ -214,7 +231,7 @@ def _is_versioned(root: Path, lock: IO[bytes]) -> bool:
 def _push(root: Path, lock: IO[bytes], progress: Progress) -> bool:
     remote = _dvc(root, lock, "config", "core.remote", check=False).stdout.strip()
     for _ in progress([remote] if remote else [], f"pushing to '{remote}'"):
-        _dvc(root, lock, "push", "--quiet", POINTER)
+        _dvc(root, lock, "push", POINTER)
     return bool(remote)
 
 
@@ -230,6 +247,12 @@ def _dvc(root: Path, lock: IO[bytes], *words: str, check: bool = True) -> subpro
         check=False,
     )
     if check and done.returncode:
-        reason = " ".join((done.stderr.strip() or done.stdout.strip()).removeprefix("ERROR: ").split())
-        raise DataError(f"'dvc {' '.join(words)}' fails in {root} ({reason}); correct that and ingest again.")
+        raise DataError(f"'dvc {' '.join(words)}' fails in {root} ({_reason(done)}); correct that and ingest again.")
     return done
+
+
+def _reason(done: subprocess.CompletedProcess[str]) -> str:
+    """What DVC says of its failure, on one line and without its invitation to its forum."""
+    words = done.stderr.partition("Having any troubles?")[0]
+    _, found, error = words.partition("ERROR: ")
+    return " ".join((error if found else words).split()) or f"status {done.returncode}"

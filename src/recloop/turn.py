@@ -4,7 +4,6 @@ Stages are run by the `dvc` command and the service by the `bentoml` command, ea
 orders them and shows what they left in `artifacts/`.
 """
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from recloop.config import load_params
 from recloop.data.tables import read_json, read_parquet
 from recloop.errors import RecloopError
 from recloop.ingestion import ingest, recover
-from recloop.loop.deployments import promote
+from recloop.loop.deployments import in_charge, promote, why_spent
 from recloop.progress import track
 from recloop.store import Store
 
@@ -70,7 +69,7 @@ def reproduce(root: Path, stages: Sequence[str] = (), *, force: bool = False) ->
 
 @contextmanager
 def service(root: Path, port: int = 0, *, quiet: bool = True) -> Generator[Service]:
-    """Run the packaged service until the block ends.
+    """Serve the bundle in charge, or the one that `RECLOOP_BUNDLE` names, until the block ends.
 
     Args:
         root: the project's folder.
@@ -84,7 +83,7 @@ def service(root: Path, port: int = 0, *, quiet: bool = True) -> Generator[Servi
     command = [sys.executable, "-m", "bentoml", "serve", ".", "--host", processes.LOCALHOST, "--port", str(port)]
     with tempfile.TemporaryDirectory() as scratch:
         # Servers that share BENTOML_HOME delete each other's metrics.
-        env = processes.environment() | {"BENTOML_HOME": os.environ.get("BENTOML_HOME", scratch)}
+        env = {"BENTOML_HOME": scratch, "RECLOOP_BUNDLE": str(in_charge(root.absolute()))} | processes.environment()
         log = Path(scratch) / "log"
         with (
             log.open("wb") as output,
@@ -114,15 +113,23 @@ def turn(root: Path, *, port: int = 0) -> None:
     _show_leaderboard(console, root)
     decision = read_json(root / "artifacts/gate/decision.json")
     _show_decision(console, decision)
-    store = Store.open()
-    if decision["verdict"] == "promote" or store.champion() is None:
-        console.print(f"[bold]Deployment[/]  {promote(root, store, reason=decision['reasons'][0]).message}")
+    console.print(f"[bold]Deployment[/]  {_deploy(root, decision)}", highlight=False)
     with service(root, port) as running:
         _show_recommendation(console, root, running.url)
     console.print("[bold]Reports[/]")
     for name, path in REPORTS.items():
         console.print(f"  {name:<12} {path}", highlight=False)
     console.print("[bold]Next[/]  'make serve' keeps the service running, 'make ui' opens the flows in Prefect.")
+
+
+def _deploy(root: Path, decision: dict[str, Any]) -> str:
+    """Put the winner in charge, or whatever is there where nothing is in charge yet; returns what happened."""
+    with Store.open(root=root) as store:
+        champion = store.champion()
+        if champion is not None and decision["verdict"] != "promote":
+            return f"Bundle {champion.bundle} ({champion.model}) stays in charge."
+        spent = why_spent(root, store, decision) if champion else None
+        return spent or promote(root, store, reason=decision["reasons"][0]).message
 
 
 def _show_leaderboard(console: Console, root: Path) -> None:
@@ -165,5 +172,5 @@ def _titles(root: Path) -> dict[str, str]:
 
 
 def _require_bundle(root: Path) -> None:
-    if not (root / "artifacts/bundle/manifest.json").is_file():
+    if not (in_charge(root) / "manifest.json").is_file():
         raise RecloopError("artifacts/bundle holds no packaged model; run 'make loop' or 'dvc repro' first.")

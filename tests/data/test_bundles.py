@@ -39,8 +39,11 @@ def test_the_id_is_the_hash_of_the_sorted_names_and_hashes() -> None:
 
 
 def test_unlisted_files_are_ignored(bundle: Path) -> None:
+    manifest = verify(bundle)
     (bundle / "notes.txt").write_text("not part of it")
-    verify(bundle)
+    assert verify(bundle) == manifest
+    assert copy(bundle, bundle.parent / "copied") == manifest
+    assert not (bundle.parent / "copied" / "notes.txt").exists()
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,8 @@ def test_dates_are_midnight_and_fractions_are_kept() -> None:
     assert canonical_interactions(one("2026-01-31"), "test")["timestamp"].to_list() == [NOON.replace(hour=0)]
     half = canonical_interactions(one(SECONDS + 0.5), "test")["timestamp"].to_list()
     assert half == [NOON + timedelta(seconds=0.5)]
+    micro = canonical_interactions(one(1_700_000_000.123459), "test")["timestamp"]
+    assert micro.cast(pl.Int64).to_list() == [1_700_000_000_123_459]
 
 
 @pytest.mark.parametrize(
@@ -126,6 +128,18 @@ def test_dates_are_midnight_and_fractions_are_kept() -> None:
             one([1], pl.List(pl.Int64)),
             "log.csv: 'timestamp' has type List(Int64); give seconds since 1970 or ISO 8601 text.",
         ),
+        (
+            one(0).with_columns(item_id=pl.lit(["i1"])),
+            "log.csv: 'item_id' has type List(String), but must be text or numbers; convert it.",
+        ),
+        (
+            one(0).with_columns(user_id=pl.lit(b"\xff")),
+            "log.csv: 'user_id' has type Binary, but must be text or numbers; convert it.",
+        ),
+        (
+            one(0).with_columns(value=pl.lit([4.0])),
+            "log.csv: 'value' has type List(Float64), but must be a number; convert it.",
+        ),
     ],
 )
 def test_every_mistake_gets_its_sentence(frame: pl.DataFrame, sentence: str) -> None:
@@ -149,8 +163,27 @@ def test_knowledge_is_text_in_order() -> None:
         canonical_knowledge(frame.drop("relation"), "kg.csv")
 
 
-def test_required_columns_that_exist_are_silent() -> None:
-    require_columns(pl.DataFrame({"a": [1], "b": [2]}), ("b", "a"), "test")
+@pytest.mark.parametrize(
+    ("required", "sentence"),
+    [
+        (("b", "a"), None),
+        ((), None),
+        (("b", "c", "d"), "log.csv has no column 'c'; it has: a, b; map or rename one to 'c'."),
+    ],
+)
+def test_required_columns_that_exist_are_silent(required: tuple[str, ...], sentence: str | None) -> None:
+    found = None
+    try:
+        require_columns(pl.DataFrame({"a": [1], "b": [2]}), required, "log.csv")
+    except DataError as error:
+        found = str(error)
+    assert found == sentence
+
+
+def test_a_table_without_columns_says_so() -> None:
+    with pytest.raises(DataError) as caught:
+        require_columns(pl.DataFrame(), ("a",), "log.csv")
+    assert str(caught.value) == "log.csv has no column 'a'; it has: none; map or rename one to 'a'."
 
 
 def test_parquet_keeps_types_and_bytes(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
+import numpy as np
 import polars as pl
+import pytest
 
 from recloop.drift.bins import binned
 
@@ -27,4 +29,11 @@ def test_a_number_that_fills_several_deciles_is_cut_once():
     frame = pl.DataFrame({"window": [0, 1] * 60, "x": [0.0] * 90 + [float(number) for number in range(30)]})
     found, labels = binned(frame, "x")
     assert len(labels) == found["bin"].n_unique() or len(labels) == found["bin"].n_unique() + 1
+    assert len(set(labels)) == len(labels)
+
+
+@pytest.mark.parametrize("numbers", [[1_234_567.0, 1_234_568.0], [10_000 + number / 10 for number in range(40)]])
+def test_bins_of_numbers_that_are_alike_have_different_names(numbers: list[float]) -> None:
+    frame = pl.DataFrame({"window": [0, 1] * len(numbers), "value": np.repeat(numbers, 2)})
+    _, labels = binned(frame, "value")
     assert len(set(labels)) == len(labels)

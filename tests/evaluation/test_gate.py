@@ -255,6 +255,27 @@ def test_an_error_of_ratings_cannot_decide() -> None:
         decide([ease], baseline=POPULARITY, champion=None, config=PLAIN.model_copy(update={"metric": "rmse"}))
 
 
+def test_a_metric_that_is_not_taken_from_ranks_cannot_decide() -> None:
+    ease = contender("ease", levels(0.3), metrics={"popularity_bias@10": 0.9})
+    ease = replace(ease, users=ease.users.with_columns(pl.lit(0.9).alias("popularity_bias@10")))
+    config = PLAIN.model_copy(update={"metric": "popularity_bias@10"})
+    with pytest.raises(ConfigError, match=r"gate.metric is 'popularity_bias@10', .* evaluate.metrics: ndcg@10\.$"):
+        decide([ease], baseline=POPULARITY, champion=None, config=config)
+
+
+@pytest.mark.parametrize(("users", "challengers", "verdict"), [(5, 1, "keep"), (6, 1, "promote"), (6, 2, "keep")])
+def test_a_handful_of_users_decides_nothing(users: int, challengers: int, verdict: str) -> None:
+    rival = contender("popularity", levels(0.1, users))
+    candidates = [contender(name, levels(0.3, users)) for name in ("ease", "als")[:challengers]]
+    decision = decide(candidates, baseline=rival, champion=None, config=PLAIN)
+    assert decision.verdict == verdict
+    unjudged = (
+        f"ease cannot be judged: among {users} users, being better for every one of them is no evidence at a level of "
+        f"{95 if challengers == 1 else 97.5}%."
+    )
+    assert (unjudged in decision.reasons) == (verdict == "keep")
+
+
 def test_a_floor_of_an_unknown_metric_names_the_known_ones() -> None:
     config = with_floors(at_least={"coverage@20": 0.1})
     with pytest.raises(ConfigError) as caught:

@@ -128,6 +128,7 @@ def test_the_fingerprint_tells_questions_apart(parts: Parts) -> None:
         ask(train, valid, test, targets="last").fingerprint(),
         ask(train, valid, test.with_columns(pl.col(ITEM).str.replace("i6", "i7")), targets="successive").fingerprint(),
         ask(train.clear(), valid, test, targets="successive").fingerprint(),
+        ask(train.with_columns(pl.Series(ITEM, ["i2", "i1", "i1"])), valid, test, targets="successive").fingerprint(),
     }
-    assert len(prints) == 5
+    assert len(prints) == 6
     assert ask(train, valid, test, targets="successive").fingerprint() in prints

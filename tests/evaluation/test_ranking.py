@@ -144,6 +144,12 @@ def test_a_single_category_as_text_is_one_category() -> None:
     assert matrix.toarray().tolist() == [[1, 0], [0, 1]]
 
 
+def test_categories_may_be_lists_of_one_length() -> None:
+    kinds = {"item_id": pl.String, "categories": pl.Array(pl.String, 2)}
+    items = pl.DataFrame({"item_id": ["i1", "i2"], "categories": [["a", "b"], ["c", "b"]]}, schema=kinds)
+    assert categories(items, Vocabulary(["i1", "i2"])).toarray().tolist() == [[1, 1, 0], [0, 1, 1]]
+
+
 def test_errors_of_ratings_are_for_models_of_ratings(questions: Questions) -> None:
     assert "mae" not in evaluate(Fixed(SCORES), CATALOGUE, questions, settings("hit@2", "mae")).metrics
     result = evaluate(Ratings([4.0, 3.0, 2.0, 1.0]), CATALOGUE, questions, settings("hit@2", "mae"))

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from recloop.errors import DataError
 from recloop.evaluation import significance
-from recloop.evaluation.significance import bootstrap_mean, paired_bootstrap
+from recloop.evaluation.significance import bootstrap_mean, paired_bootstrap, paired_bootstraps
 
 
 def test_two_users_give_the_quantiles_of_a_binomial() -> None:
@@ -114,6 +114,17 @@ def test_a_better_model_for_each_user_differs_surely() -> None:
     assert difference.mean == pytest.approx(0.25)
     assert difference.low == pytest.approx(0.25)
     assert difference.p == pytest.approx(2 / 1000)
+
+
+def test_several_levels_come_from_one_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(9)
+    a, b, draws = random.random(30), random.random(30), []
+    alone = [paired_bootstrap(a, b, seed=4, samples=200, level=level) for level in (0.95, 0.99)]
+    real = significance._means
+    monkeypatch.setattr(significance, "_means", lambda *args, **named: draws.append(1) or real(*args, **named))
+    assert paired_bootstraps(a, b, seed=4, samples=200, levels=(0.95, 0.99)) == alone
+    assert len(draws) == 1
+    assert alone[1].low < alone[0].low < alone[0].high < alone[1].high
 
 
 def test_pairing_removes_what_users_share() -> None:

@@ -78,8 +78,13 @@ elif name == "package":
 elif name == "drift":
     verdict = params["drift"]["verdict"]
     window = {"from": "1998-01-01", "to": "1998-02-01", "rows": 1000}
+    pointer = out / "champion/champion.json"
+    if pointer.exists():
+        bundle = json.loads(pointer.read_text())["bundle"]
+    else:
+        bundle = json.loads((out / "bundle/manifest.json").read_text())["id"]
     write("drift/drift.json", {
-        "verdict": verdict, "reference": window, "current": window,
+        "bundle": bundle, "verdict": verdict, "reference": window, "current": window,
         "checks": [{"name": "popularity", "column": "item_id", "statistic": "psi", "value": 0.31, "threshold": 0.2,
                     "n_reference": 1000, "n_current": 1000, "drifted": verdict == "drift"}]})
 else:

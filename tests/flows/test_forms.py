@@ -6,6 +6,7 @@ from prefect.utilities.callables import parameter_schema
 from flows.deploy import deploy
 from flows.forms import choices, chosen
 from flows.ingest import ingest
+from flows.retrain import retrain
 from flows.train import train
 from recloop import models, sources
 from recloop.data.splits import SplitConfig
@@ -50,7 +51,7 @@ def test_the_form_of_train_has_the_bounds_of_the_library():
     }
 
 
-@pytest.mark.parametrize("flow", [train, ingest, deploy])
+@pytest.mark.parametrize("flow", [train, ingest, deploy, retrain])
 def test_every_field_is_described(flow: Any):
     assert all(field["description"] for field in form(flow).values())
 

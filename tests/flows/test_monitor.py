@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from flows.monitor import MonitorConfig, decide, monitor
+from recloop.data.tables import read_json
+from recloop.loop import deployments
 from recloop.store import Event, Store
-from tests.flows.outcomes import artifacts
+from tests.flows.outcomes import artifacts, tasks
 from tests.flows.scratch import dvc, runs
 
 CONFIG = MonitorConfig(min_new_events=1000)
@@ -44,6 +46,10 @@ def test_the_verdict_and_its_reasons(
     assert decide(CONFIG.model_copy(update=rules), new_events, drift) == (verdict, reasons)
 
 
+def looked_at(folder: Path) -> str:
+    return read_json(folder / "artifacts/drift/drift.json")["bundle"]
+
+
 def fill(folder: Path, count: int) -> None:
     with Store.open(root=folder) as store:
         store.add_events(
@@ -76,6 +82,56 @@ class TestFlow:
         assert decision.record["drift"] == "stable"
         assert decision.record["rules"] == {"min_new_events": 3, "on_drift": "retrain"}
         assert set(artifacts(state)) == {"drift", "monitor"}
+
+    def test_it_looks_at_the_champion_in_charge_also_after_a_rollback(self, flowing: Path):
+        dvc(flowing, "repro")
+        with Store.open(root=flowing) as store:
+            first = deployments.promote(flowing, store, reason="first").bundle
+            (flowing / "data/rows.txt").write_text("other data")
+            dvc(flowing, "repro")
+            assert looked_at(flowing) == first
+            second = deployments.promote(flowing, store, reason="second").bundle
+        assert monitor(return_state=True).is_completed()
+        assert looked_at(flowing) == second
+        with Store.open(root=flowing) as store:
+            deployments.rollback(flowing, store, reason="it was worse")
+        ran = runs(flowing)
+        assert monitor(return_state=True).is_completed()
+        assert looked_at(flowing) == first
+        assert runs(flowing) == [*ran, "drift"]
+        assert tasks(monitor(return_state=True))["drift"].name == "Cached"
+        assert dvc(flowing, "status") == "Data and pipelines are up to date.\n"
+
+    def test_a_run_that_failed_half_way_is_named(self, flowing: Path):
+        dvc(flowing, "repro")
+        shutil.rmtree(flowing / "artifacts/clean")
+        (flowing / "data/rows.txt").write_text("data that validation refused")
+        state = monitor(return_state=True)
+        assert state.is_failed()
+        assert state.message is not None
+        assert state.message.startswith("Stage drift needs what is not there (")
+        assert state.message.endswith("artifacts/clean'); run the flow 'train' if a stage writes it, or restore it.")
+
+    def test_feedback_is_counted_where_ingestion_takes_it_from(self, flowing: Path):
+        params = flowing / "params.yaml"
+        place = f"  feedback: {{url: 'sqlite:///{flowing}/elsewhere.sqlite'}}\n"
+        params.write_text(params.read_text().replace("  source: files\n", f"  source: files\n{place}"))
+        fill(flowing, 3)
+        state = monitor(return_state=True)
+        assert state.message == f"wait: 0 new events, fewer than 3. {UNKNOWN}"
+        with Store.open(root=flowing) as store:
+            assert store.decisions()[0].verdict == "wait"
+
+    def test_a_store_that_is_not_the_one_of_the_data_is_named(self, flowing: Path):
+        fill(flowing, 2)
+        (flowing / "data/interactions").mkdir()
+        (flowing / "data/interactions/feedback-1-4.parquet").touch()
+        state = monitor(return_state=True)
+        assert state.is_failed()
+        assert state.message == (
+            f"The store at sqlite:///{flowing}/recloop.sqlite ends at event 2, but the data already hold its events up "
+            f"to 4; connect the store that they came from, or remove {flowing}/data/interactions/feedback-*.parquet."
+        )
 
     def test_events_that_the_data_hold_are_not_new(self, flowing: Path):
         fill(flowing, 5)

@@ -63,6 +63,14 @@ def test_a_path_through_a_value_is_refused(root: Path):
     assert (root / "params.yaml").read_text() == TEXT
 
 
+def test_a_key_that_stands_twice_is_refused(root: Path):
+    (root / "params.yaml").write_text(TEXT + "split: {}\n")
+    with pytest.raises(ConfigError) as caught:
+        override(root, {"train.seed": 1}, LOG)
+    assert str(caught.value).startswith('params.yaml cannot be changed without loss (found duplicate key "split"')
+    assert (root / "params.yaml").read_text() == TEXT + "split: {}\n"
+
+
 def test_a_missing_file_is_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"params\.yaml does not exist; run the command in the project's root"):
         override(tmp_path, {"train.seed": 1}, LOG)

@@ -1,6 +1,7 @@
 """Feedback becomes data and a winner takes over; deploy goes forward and back."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,13 @@ def champion(folder: Path) -> str | None:
     named = json.loads(pointer.read_text())["bundle"] if pointer.exists() else None
     assert named == (row.bundle if row else None)
     return named
+
+
+def open_a_contest(folder: Path, seed: int) -> None:
+    """Change what every stage depends on."""
+    (folder / "data/rows.txt").write_text("more data" * seed)
+    params = folder / "params.yaml"
+    params.write_text(re.sub("seed: .*", f"seed: {seed}", params.read_text()))
 
 
 def test_feedback_reaches_the_data_and_the_winner_takes_over(flowing: Path):
@@ -56,6 +64,45 @@ def test_a_winner_that_the_gate_keeps_out_is_not_deployed(flowing: Path):
     state = retrain(return_state=True)
     assert state.is_completed(), state.message
     assert champion(flowing) is None
+
+
+def test_a_decision_that_was_rolled_back_is_not_carried_out_again(flowing: Path):
+    retrain(return_state=True)
+    first = champion(flowing)
+    open_a_contest(flowing, seed=1)
+    retrain(return_state=True)
+    second = champion(flowing)
+    assert second != first
+    deploy(action=Action("rollback"), reason="it was worse", return_state=True)
+    state = retrain(return_state=True)
+    assert state.is_completed()
+    assert (state.message or "").endswith(
+        f"The gate has decided nothing new, and its last decision no longer holds: bundle {second} was in charge "
+        "before and was taken back; to deploy it all the same, run the flow 'deploy'."
+    )
+    assert champion(flowing) == first
+    open_a_contest(flowing, seed=2)
+    retrain(return_state=True)
+    assert champion(flowing) not in {first, second}
+
+
+def test_a_decision_about_another_champion_is_not_carried_out(flowing: Path):
+    retrain(return_state=True)
+    first = champion(flowing)
+    open_a_contest(flowing, seed=1)
+    assert retrain(deploy=False, return_state=True).is_completed()
+    state = retrain(return_state=True)
+    assert (state.message or "").endswith(
+        f"bundle {first} is in charge, and it was compared with none; to deploy it all the same, run the flow 'deploy'."
+    )
+    assert champion(flowing) == first
+
+
+def test_what_could_not_be_deployed_is_deployed_by_the_next_run(flowing: Path):
+    assert retrain(deploy=False, return_state=True).is_completed()
+    assert champion(flowing) is None
+    assert retrain(return_state=True).is_completed()
+    assert champion(flowing) == json.loads((flowing / "artifacts/bundle/manifest.json").read_text())["id"]
 
 
 def test_promote_and_back(flowing: Path):

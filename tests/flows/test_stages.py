@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,6 +119,32 @@ def test_epochs_without_such_a_model_are_refused(flowing: Path):
     state = train(epochs=3, return_state=True)
     assert state.is_failed()
     assert state.message == "epochs is set, but none of popularity, ease trains in epochs; leave it empty."
+    assert (flowing / "params.yaml").read_text() == before
+    assert runs(flowing) == []
+
+
+@pytest.mark.parametrize(
+    ("form", "sentence"),
+    [
+        ({"models": ["ease", "ease"]}, "params.yaml: train.models is ['ease', 'ease'], but must name each model once"),
+        ({"test_fraction": 0.95}, "params.yaml: split"),
+    ],
+)
+def test_what_no_stage_would_take_is_not_written(flowing: Path, form: dict[str, Any], sentence: str):
+    before = (flowing / "params.yaml").read_text()
+    state = train(**form, return_state=True)
+    assert state.is_failed()
+    assert (state.message or "").startswith(sentence)
+    assert (flowing / "params.yaml").read_text() == before
+    assert runs(flowing) == []
+
+
+def test_a_source_that_cannot_be_read_leaves_the_parameters(flowing: Path):
+    before = (flowing / "params.yaml").read_text()
+    (flowing / "incoming/one.csv").write_text("user_id,timestamp\nu1,1\n")
+    state = train(source="files", seed=5, return_state=True)
+    assert state.is_failed()
+    assert "has no column 'item_id'" in (state.message or "")
     assert (flowing / "params.yaml").read_text() == before
     assert runs(flowing) == []
 

@@ -145,6 +145,36 @@ def test_a_kill_at_any_step_leaves_a_valid_champion_and_promoting_again_complete
     assert sorted(path.name for path in (tmp_path / "artifacts/bundles").iterdir()) == sorted([first, second])
 
 
+def test_a_rollback_killed_before_its_last_step_is_completed_and_goes_no_further(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    a, b, c = [(package(tmp_path, model), promote(tmp_path, store, reason="New."))[0] for model in ("a", "b", "c")]
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deployments, "write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rollback(tmp_path, store, reason="Clicks fell.")
+    assert (pointer(tmp_path)["bundle"], status(tmp_path, store)["agree"]) == (c, False)
+    change = rollback(tmp_path, store, reason="Clicks fell.")
+    assert (change.changed, change.bundle) == (False, b)
+    assert change.message == f"Bundle {b} (b) is in charge: the interrupted rollback is complete."
+    assert (pointer(tmp_path)["bundle"], status(tmp_path, store)["agree"]) == (b, True)
+    assert len(store.deployments()) == 4
+    assert rollback(tmp_path, store, reason="Still.").bundle == a
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_an_unreadable_pointer_counts_as_none(tmp_path: Path, store: Store, content: str):
+    bundle = package(tmp_path, "a")
+    promote(tmp_path, store, reason="New.")
+    (tmp_path / "artifacts/champion/champion.json").write_text(content)
+    state = status(tmp_path, store)
+    assert (state["pointer"], state["agree"], state["champion"]["bundle"]) == (None, False, bundle)
+
+
 def test_status_before_and_after(tmp_path: Path, store: Store):
     assert status(tmp_path, store) == {
         "store": store.url,

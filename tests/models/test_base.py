@@ -43,30 +43,34 @@ def data(timestamps: list[int], values: list[float]) -> TrainingData:
     return TrainingData(histories=histories, n_items=2)
 
 
+def refusal(data: TrainingData) -> str | None:
+    try:
+        check_needs(Picky, data)
+    except ModelError as error:
+        return str(error)
+    return None
+
+
 def test_data_with_times_and_ratings_serve_every_model() -> None:
-    check_needs(Picky, data([5, 6, 5], [1, 2, 3]))
+    assert refusal(data([5, 6, 5], [1, 2, 3])) is None
 
 
 def test_times_that_order_nothing_are_refused() -> None:
-    with pytest.raises(ModelError) as error:
-        check_needs(Picky, data([5, 5, 9], [1, 2, 3]))
-    assert str(error.value) == (
+    assert refusal(data([5, 5, 9], [1, 2, 3])) == (
         "test_base needs the order of events, but all timestamps of each user are equal; give real timestamps or leave "
         "the model out."
     )
 
 
 def test_values_that_are_all_equal_are_refused() -> None:
-    with pytest.raises(ModelError) as error:
-        check_needs(Picky, data([5, 6, 5], [4, 4, 4]))
-    assert str(error.value) == (
+    assert refusal(data([5, 6, 5], [4, 4, 4])) == (
         "test_base needs ratings, but all values are 4; give real values or leave the model out."
     )
 
 
 def test_one_event_each_needs_no_order() -> None:
     histories = replace(Contexts.from_lists([[0], [1]]), values=np.array([1, 2], dtype=np.float32))
-    check_needs(Picky, TrainingData(histories=histories, n_items=2))
+    assert refusal(TrainingData(histories=histories, n_items=2)) is None
 
 
 def test_nobody_is_answered_with_popularity() -> None:

@@ -56,6 +56,19 @@ def test_too_many_items_are_refused_before_any_work(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ModelError) as error:
         fitted(n_items=10_000)
     assert str(error.value) == (
-        "ease needs 2.4 GB of memory for 10,000 items, but 2.0 GB are free; leave the model out, drop rare items, or "
+        "ease needs 2.4 GB of memory for 10,000 items, but 2.0 GB are free; leave the model out or drop rare items, or "
         "set its precision to float32."
+    )
+    monkeypatch.setattr(devices, "free_memory", lambda _: 1_000_000_000)
+    with pytest.raises(ModelError, match=r"but 1\.0 GB are free; leave the model out or drop rare items\.$"):
+        fitted(n_items=10_000, precision="float32")
+
+
+@pytest.mark.parametrize(("precision", "remedy"), [("float32", ", or set its precision to float64"), ("float64", "")])
+def test_a_matrix_that_has_no_inverse_is_refused(precision: str, remedy: str) -> None:
+    model = EASE(EASEConfig.model_validate({"regularization": 1e-30, "precision": precision}), 3)
+    with pytest.raises(ModelError) as error:
+        model.fit(TrainingData(histories=Contexts.from_lists([[0, 1, 2]] * 3), n_items=3), CONTEXT)
+    assert str(error.value) == (
+        f"ease cannot invert its matrix in {precision} with regularization 1e-30; raise regularization{remedy}."
     )

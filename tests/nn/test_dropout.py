@@ -30,6 +30,12 @@ def test_nothing_is_dropped_outside_training_or_with_share_zero() -> None:
     assert torch.equal(Dropout(0.0)(activations), activations)
 
 
+def test_a_share_next_to_one_still_keeps_some() -> None:
+    torch.manual_seed(0)
+    dropped = Dropout(1 - 1e-9)(torch.ones(500_000))
+    assert set(dropped.unique().tolist()) == {0, 65_536}
+
+
 def test_the_global_seed_decides() -> None:
     layer = Dropout(0.3)
     torch.manual_seed(4)

@@ -48,16 +48,22 @@ def test_never_more_logits_than_allowed_exist(monkeypatch: pytest.MonkeyPatch) -
 def test_sampled_softmax_loss_by_hand() -> None:
     hidden, items = torch.tensor([[1.0]]), torch.tensor([[0.0], [1.0], [2.0], [3.0], [4.0]])
     loss = sampled_softmax_loss(hidden, items, torch.tensor([1]), torch.tensor([0, 1]))
-    assert loss.item() == pytest.approx(math.log(math.e + 2.0) - 1)
+    assert loss.item() == pytest.approx(math.log(math.e + 2.5) - 1)
 
 
-def test_sampling_every_item_once_is_the_full_loss_up_to_the_target() -> None:
+def test_sampling_every_item_once_is_the_full_loss() -> None:
     hidden, items, targets = problem()
     loss = sampled_softmax_loss(hidden, items, targets, torch.arange(5))
-    logits = (hidden @ items.T).float()
-    own = logits.gather(1, targets[:, None])
-    others = logits.exp().sum(dim=1, keepdim=True) - own.exp()
-    torch.testing.assert_close(loss, ((own.exp() + others * 4 / 5).log() - own).mean())
+    torch.testing.assert_close(loss, cross_entropy((hidden @ items.T).float(), targets))
+
+
+def test_every_draw_of_two_items_is_as_likely_as_it_counts() -> None:
+    # the four draws of two items, each as likely: their mean denominator is the exact one
+    hidden, items = torch.tensor([[1.0]]), torch.tensor([[0.5], [2.0]])
+    draws = [torch.tensor([first, second]) for first in range(2) for second in range(2)]
+    losses = [sampled_softmax_loss(hidden, items, torch.tensor([0]), draw).item() for draw in draws]
+    denominators = [math.exp(loss + 0.5) for loss in losses]
+    assert sum(denominators) / 4 == pytest.approx(math.exp(0.5) + math.exp(2.0))
 
 
 def test_the_sampled_denominator_is_right_on_average() -> None:

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from pipelines import drift
+from recloop.data.bundles import describe, identify, verify
 from recloop.data.sequences import Contexts
 from recloop.data.tables import canonical_interactions, read_json, write_json, write_parquet
 from recloop.data.vocabulary import Vocabulary
-from recloop.errors import ConfigError, DataError, ModelError
+from recloop.errors import BundleError, ConfigError
 from recloop.models import find
 from recloop.models.base import FitContext, TrainingData
 from recloop.models.storage import save
@@ -32,7 +33,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pl
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(drift, "write", lambda found, html, results: html.write_text(found.verdict))
 
-    def make(params: str = "drift: {}", folder: str = "artifacts/bundle", **options: object) -> pl.DataFrame:
+    def make(
+        params: str = "drift: {}",
+        folder: str = "artifacts/bundle",
+        learnt: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
+        **options: object,
+    ) -> pl.DataFrame:
         context = SourceContext(root=tmp_path, data=tmp_path, cache=tmp_path, progress=lambda steps, description: steps)
         frame = canonical_interactions(World(Config(**options)).interactions(context), "synthetic")  # type: ignore[arg-type]
         train = frame.filter(pl.col("timestamp") < frame["timestamp"].sort()[int(frame.height * 0.8)])
@@ -42,15 +48,22 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pl
         histories = Contexts.from_frame(train, Vocabulary(train["user_id"]), items)
         model.fit(TrainingData(histories=histories, n_items=len(items)), FitContext(device=torch.device("cpu")))
         save(model, items, Path(folder))
+        known = train if learnt is None else learnt(train)
+        files = describe(Path(folder))
+        manifest = {"format": 1, "id": identify(files), "files": files, "data": {"train_window": window(known)}}
+        write_json(manifest, Path(folder) / "manifest.json")
         write_parquet(frame, Path("artifacts/clean/interactions.parquet"))
-        write_json({"train_window": window(train)}, Path("artifacts/split/split.json"))
         Path("params.yaml").write_text(params)
         return train
 
     return make
 
 
-def test_without_a_champion_the_packaged_model_and_the_split_count(
+def older_half(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.filter(pl.col("timestamp") < frame["timestamp"].sort()[frame.height // 2])
+
+
+def test_without_a_champion_the_packaged_model_counts(
     project: Callable[..., pl.DataFrame], capsys: pytest.CaptureFixture[str]
 ):
     train = project(drift_at=0.8)
@@ -58,6 +71,7 @@ def test_without_a_champion_the_packaged_model_and_the_split_count(
     record = read_json(Path("artifacts/drift/drift.json"))
     assert record["verdict"] == Path("artifacts/drift/drift.html").read_text() == "drift"
     assert [record["reference"]["from"], record["reference"]["to"]] == list(window(train))
+    assert record["bundle"] == verify("artifacts/bundle")["id"]
     assert {"model_scores", "item_popularity"} <= {check["name"] for check in record["checks"]}
     printed = capsys.readouterr().out
     assert printed.startswith(f"drift: drift ({train.height:,} events of training against")
@@ -65,12 +79,13 @@ def test_without_a_champion_the_packaged_model_and_the_split_count(
 
 
 def test_the_champions_window_counts_if_there_is_one(project: Callable[..., pl.DataFrame]):
-    train = project(folder="artifacts/bundles/abcd")
-    older = train.filter(pl.col("timestamp") < train["timestamp"].sort()[train.height // 2])
-    pointer = {"bundle": "abcd", "model": "popularity", "train_window": window(older)}
-    write_json(pointer, Path("artifacts/champion/champion.json"))
+    project()
+    train = project(folder="artifacts/bundles/abcd", learnt=older_half)
+    older = older_half(train)
+    write_json({"bundle": "abcd"}, Path("artifacts/champion/champion.json"))
     drift.main()
     record = read_json(Path("artifacts/drift/drift.json"))
+    assert record["bundle"] == verify("artifacts/bundles/abcd")["id"]
     assert record["reference"]["rows"] == older.height
     assert record["current"]["rows"] == pl.read_parquet("artifacts/clean/interactions.parquet").height - older.height
 
@@ -99,9 +114,9 @@ def test_what_is_missing_or_wrong_is_named(project: Callable[..., pl.DataFrame])
         drift.main()
     Path("params.yaml").write_text("drift: {}")
     Path("artifacts/bundle/weights.safetensors").unlink()
-    with pytest.raises(ModelError, match=r"weights\.safetensors does not exist"):
+    with pytest.raises(BundleError, match=r"lacks its file 'weights\.safetensors'; package or copy the bundle again"):
         drift.main()
-    Path("artifacts/split/split.json").unlink()
-    with pytest.raises(DataError, match=r"split\.json does not exist; run the stage that writes it"):
+    Path("artifacts/bundle/manifest.json").unlink()
+    with pytest.raises(BundleError, match=r"artifacts/bundle holds no 'manifest\.json'; run the package stage"):
         drift.main()
     assert not Path("artifacts/drift").exists()

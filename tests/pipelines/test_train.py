@@ -10,10 +10,13 @@ import yaml
 
 from pipelines.train import main
 from recloop import models
-from recloop.data.sequences import Contexts
+from recloop.data.sequences import Contexts, Examples
 from recloop.data.splits import SplitConfig, split
 from recloop.data.tables import canonical_interactions, write_json, write_parquet
+from recloop.models import Model
 from recloop.models.storage import load
+from recloop.training import loop
+from recloop.training.config import EarlyStopping
 
 SMALL = {
     "als": {"factors": 4, "iterations": 3},
@@ -55,6 +58,27 @@ def test_a_model_and_its_curves_are_written(project: Path, name: str, capsys: py
     assert curves.height == {"als": 3, "sasrec": 2}.get(name, curves.height)
     assert not list(Path("artifacts/checkpoints").rglob("*.safetensors"))
     assert capsys.readouterr().out.startswith(f"{name}: trained on 480 events and 20 items")
+
+
+@pytest.mark.parametrize("targets", ["successive", "last", "all"])
+def test_validation_asks_what_the_test_will_ask(project: Path, targets: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = canonical_interactions(
+        pl.concat([pl.read_parquet(f"artifacts/split/{part}.parquet") for part in ("train", "valid", "test")]), "events"
+    )
+    summary = split(everything, SplitConfig.model_validate({"targets": targets})).summary
+    write_json(summary, Path("artifacts/split/split.json"))
+    asked: list[int] = []
+    validated = loop.validate
+
+    def validate(model: Model, questions: Examples, how: EarlyStopping) -> float:
+        asked.append(len(questions))
+        return validated(model, questions, how)
+
+    monkeypatch.setattr(loop, "validate", validate)
+    main("popularity")
+    assert asked == [summary["valid_examples"]]
+    each_in_turn = split(everything, SplitConfig()).summary["valid_examples"]
+    assert (asked[0] < each_in_turn) is (targets != "successive")
 
 
 def test_a_second_run_writes_the_same_bytes(project: Path) -> None:

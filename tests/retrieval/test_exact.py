@@ -13,6 +13,7 @@ from torch import Tensor
 
 from recloop.data.ranks import UNRANKED
 from recloop.data.sequences import Contexts, Examples
+from recloop.errors import ModelError
 from recloop.models.base import FitContext, Model, ModelConfig, TrainingData
 from recloop.retrieval import exact
 from recloop.retrieval.exact import Candidates, rank, rank_examples, select, top_k
@@ -197,3 +198,14 @@ def test_progress_is_shown_and_no_example_is_no_batch() -> None:
 
     assert list(rank_examples(Table([1.0]), examples([[]], [], [], []), 1, progress=progress)) == []
     assert shown == [f"rank {Table.name()}"]
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])
+def test_scores_that_are_no_numbers_are_refused(wrong: float) -> None:
+    asked = examples([[0], [1]], [0, 1], [1, 1], [[2], [0]])
+    with pytest.raises(ModelError) as error:
+        list(rank_examples(Table([1.0, wrong, 2.0]), asked, 1))
+    assert str(error.value) == (
+        "test_exact gives scores that are not finite numbers; train it with a lower learning rate or more "
+        "regularization."
+    )

@@ -16,6 +16,7 @@ class Web:
     Attributes:
         files: what it serves, by path.
         cuts: after how many bytes each of the next answers breaks off.
+        busy: how many of the next requests get status 503.
         ranges: whether it honours requests for a part.
         asked: path and `Range` of every request.
     """
@@ -23,6 +24,7 @@ class Web:
     address: str
     files: dict[str, bytes] = field(default_factory=dict)
     cuts: list[int] = field(default_factory=list)
+    busy: int = 0
     ranges: bool = True
     asked: list[tuple[str, str | None]] = field(default_factory=list)
 
@@ -33,6 +35,10 @@ def web() -> Iterator[Web]:
         def do_GET(self) -> None:
             wanted = self.headers.get("Range")
             shown.asked.append((self.path, wanted))
+            if shown.busy:
+                shown.busy -= 1
+                self.send_error(503)
+                return
             if self.path not in shown.files:
                 self.send_error(404)
                 return

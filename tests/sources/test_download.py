@@ -84,3 +84,11 @@ def test_an_unreachable_server_and_a_wrong_address_are_named(tmp_path: Path) -> 
     for address in ("http://127.0.0.1:1/a.zip", "nowhere/a.zip"):
         with pytest.raises(SourceError, match=rf"^{address} cannot be downloaded \("):
             fetch(address, tmp_path / "a.zip", md5=MD5, progress=track)
+
+
+def test_a_busy_server_is_asked_again(web: Web, url: str, tmp_path: Path) -> None:
+    web.busy = 2
+    assert fetch(url, tmp_path / "big.zip", md5=MD5, progress=track).read_bytes() == BODY
+    web.busy = 3
+    with pytest.raises(SourceError, match=r"big\.zip cannot be downloaded \(status 503\); check .* then run again"):
+        fetch(url, tmp_path / "again" / "big.zip", md5=MD5, progress=track)

@@ -80,6 +80,23 @@ def test_another_store_than_before(context: SourceContext, tmp_path: Path):
         read(Config(url=new), context)
 
 
+def test_another_store_that_has_outgrown_the_old_one(context: SourceContext, tmp_path: Path):
+    """Its first events lie below the watermark, so reading on would pass over them."""
+    old, new = f"sqlite:///{tmp_path}/old.sqlite", f"sqlite:///{tmp_path}/new.sqlite"
+    add(old, ("a", "u", "i", "view", 1, None), ("b", "u", "i", "rating", 2, 3.3))
+    keep(context, old)
+    add(new, *((f"{number}", "u", "j", "view", number, None) for number in range(4)))
+    with pytest.raises(SourceError) as caught:
+        read(Config(url=new), context)
+    assert str(caught.value) == (
+        f"The store at {new} holds other events 1 to 2 than feedback-1-2.parquet, so it is not the one that the data "
+        f"came from; connect the store that they came from, or remove {context.data}/interactions/feedback-*.parquet."
+    )
+    add(old, ("c", "u", "i", "view", 3, None))
+    assert keep(context, old) == "feedback-3-3"
+    assert keep(context, old) is None
+
+
 def test_a_store_that_cannot_be_reached(context: SourceContext):
     with pytest.raises(StoreError, match="cannot be reached"):
         read(Config(url="postgresql://me:secret@127.0.0.1:1/x"), context)

@@ -178,3 +178,37 @@ def test_wrong_options_are_named(context: SourceContext) -> None:
     assert sentence(context, interactions="e.csv", columns={"uid": "user_id"}).startswith(
         "params.yaml: ingest.files.columns.uid"
     )
+
+
+@pytest.mark.parametrize("separator", ["", ";;", "é", '"', "\n"])
+def test_a_separator_must_be_one_character(context: SourceContext, separator: str) -> None:
+    write(context, "e.csv", "user_id,item_id,timestamp\n1,10,2024-03-01\n")
+    assert sentence(context, interactions="e.csv", separator=separator) == (
+        f"params.yaml: ingest.files.separator is {separator!r}, but it must be one ASCII character that is neither a "
+        f"quote nor the end of a line; correct the value."
+    )
+
+
+def test_at_least_one_file_of_interactions_must_be_named(context: SourceContext) -> None:
+    assert sentence(context, interactions=[]).startswith("params.yaml: ingest.files.interactions is [], but tuple")
+
+
+@pytest.mark.parametrize("path", ["", "/", "a**b/*.csv"])
+def test_a_path_that_names_no_file_is_named(context: SourceContext, path: str) -> None:
+    assert sentence(context, interactions=path).startswith(
+        f"ingest.files.interactions: '{path}' is not the path of a file ("
+    )
+
+
+def test_attributes_of_types_that_do_not_go_together(context: SourceContext) -> None:
+    write(context, "e.csv", "user_id,item_id,timestamp\n1,10,2024-03-01\n")
+    pl.DataFrame({"item_id": [1], "size": [[1]]}).write_parquet(context.root / "a.parquet")
+    pl.DataFrame({"item_id": [2], "size": [{"cm": 1}]}).write_parquet(context.root / "b.parquet")
+    message = sentence(context, interactions="e.csv", items="?.parquet")
+    assert message.startswith("The files of ingest.files.items give a column types that do not go together (")
+    assert message.endswith("); write it in one type everywhere.")
+
+
+def test_the_case_of_a_suffix_does_not_matter(context: SourceContext) -> None:
+    pl.DataFrame({"user_id": ["1"], "item_id": ["2"], "timestamp": [NOON]}).write_parquet(context.root / "E.PARQUET")
+    assert read(context, interactions="E.PARQUET").tables.interactions.height == 1

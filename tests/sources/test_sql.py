@@ -123,6 +123,13 @@ def test_a_failing_query_is_named(context: SourceContext, shop: Path) -> None:
         "ingest.sql.interactions: 3 cell(s) of 'timestamp' are not a date and time, the first is 'soon' in row 0;"
     )
     assert sentence(context, url=url) == "params.yaml: ingest.sql.interactions is required; add it."
+    assert sentence(context, url=url, interactions="").startswith("params.yaml: ingest.sql.interactions is '', but")
+    assert sentence(context, url=url, interactions=ORDERS, chunk_rows=0).startswith(
+        "params.yaml: ingest.sql.chunk_rows is 0, but input should be greater than or equal to 1;"
+    )
+    assert sentence(context, url=url, interactions="SELECT 1 AS user_id, 2 AS user_id") == (
+        "The query ingest.sql.interactions returns several columns 'user_id'; give each its own name with AS."
+    )
 
 
 @pytest.mark.integration

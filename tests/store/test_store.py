@@ -117,6 +117,35 @@ def test_a_database_held_by_somebody_else(tmp_path: Path, monkeypatch: pytest.Mo
         assert store.add_events([EVENT]).accepted == 1
 
 
+def test_a_full_disk(tmp_path: Path):
+    with Store.open(f"sqlite:///{tmp_path}/s.sqlite") as store:
+        with store._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA max_page_count=20")
+        batch = [Event(**(vars(EVENT) | {"event_id": f"{number}", "user_id": "u" * 1000})) for number in range(100)]
+        with pytest.raises(
+            StoreError, match=r"s\.sqlite has no room left \(database or disk is full\); free space on its disk"
+        ):
+            store.add_events(batch)
+        assert store.count_events() == 0
+
+
+def test_a_database_that_may_not_be_written_to(store: Store):
+    with store._engine.connect() as connection:
+        sqlite = connection.dialect.name == "sqlite"
+        connection.exec_driver_sql("PRAGMA query_only=1" if sqlite else "SET default_transaction_read_only = on")
+        connection.commit()
+    with pytest.raises(StoreError, match=r"may not be written to \(.*\); give this user the right to"):
+        store.add_events([EVENT])
+
+
+def test_a_database_with_other_tables(store: Store):
+    with store._engine.connect() as connection:
+        connection.exec_driver_sql("DROP TABLE events")
+        connection.commit()
+    with pytest.raises(StoreError, match=r"has other tables than this version of recloop needs \(.*events.*\); name"):
+        store.add_events([EVENT])
+
+
 def test_a_text_that_the_database_refuses(store: Store):
     with pytest.raises(StoreError, match="refuses a value"):
         store.add_events([EVENT, Event(**(vars(EVENT) | {"event_id": "b", "user_id": "\ud800"}))])

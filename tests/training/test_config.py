@@ -62,8 +62,6 @@ def test_a_models_wrong_parameter_is_named() -> None:
     )
     with pytest.raises(ConfigError) as error:
         model_config({"train": {"ease": 250}}, "ease")
-    assert str(error.value) == (
-        "params.yaml: train.ease must be a mapping, not 250; write the model's parameters below it."
-    )
+    assert str(error.value) == ("params.yaml: train.ease must be a mapping, not 250; write its keys below it.")
     with pytest.raises(ModelError, match="There is no model 'bert'; choose from: als"):
         model_config({}, "bert")

@@ -161,15 +161,8 @@ def examples(
         asked = replace(asked, times=asked.times[_first_rows(asked.users)[asked.users]])
     stops = histories.lengths[asked.users] if last_out else _stops(histories, asked)
     seen = _seen(histories, asked, stops, len(items)) if mask_seen else np.zeros(len(stops), dtype=bool)
-    kept = np.flatnonzero(~seen)
-    repeated = 0
-    if mode == "all":
-        once = _once(asked, kept)
-        repeated = len(kept) - len(once)
-        kept = once
-    elif mode == "last":
-        kept = kept[np.flatnonzero(np.diff(asked.users[kept], append=-1))]
-
+    unseen = np.flatnonzero(~seen)
+    kept = _kept(asked, unseen, mode)
     starts = _first_rows(asked.users[kept]) if mode == "all" else np.arange(len(kept))
     first = kept[starts]
     made = Examples(
@@ -186,7 +179,7 @@ def examples(
         Account(
             times=asked.times[first],
             seen=int(np.count_nonzero(seen)),
-            repeated=repeated,
+            repeated=len(unseen) - len(kept) if mode == "all" else 0,
             unknown=int(np.count_nonzero(made.targets == UNKNOWN)),
             empty=int(np.count_nonzero(made.stops == 0)),
         ),
@@ -287,6 +280,15 @@ def _seen(histories: Contexts, asked: _Asked, stops: NDArray[np.int64], n_items:
     occurs[occurs] = np.append(pairs, -1)[place[occurs]] == wanted[occurs]
     position = np.append(first, 0)[place] - histories.offsets[asked.users]
     return occurs & (position < stops)
+
+
+def _kept(asked: _Asked, unseen: NDArray[np.int64], mode: Targets) -> NDArray[np.int64]:
+    """Those of the rows `unseen` that are asked for."""
+    if mode == "all":
+        return _once(asked, unseen)
+    if mode == "last":
+        return unseen[np.flatnonzero(np.diff(asked.users[unseen], append=-1))]
+    return unseen
 
 
 def _once(asked: _Asked, kept: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -13,7 +13,8 @@ the versions of the lock file.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,10 @@ def canonical_interactions(frame: pl.DataFrame, origin: str) -> pl.DataFrame:
     if VALUE not in frame.columns:
         frame = frame.with_columns(pl.lit(1.0).alias(VALUE))
     typed = frame.select(
-        pl.col(USER).cast(pl.String),
-        pl.col(ITEM).cast(pl.String),
+        _text(frame, USER, origin),
+        _text(frame, ITEM, origin),
         _timestamps(frame, origin),
-        pl.col(EVENT).cast(pl.String),
+        _text(frame, EVENT, origin),
         _numbers(frame, VALUE, origin),
     )
     weight = pl.when(pl.col(EVENT) == RATING).then(pl.col(VALUE)).otherwise(pl.col(VALUE).fill_null(1.0))
@@ -80,13 +81,13 @@ def canonical_interactions(frame: pl.DataFrame, origin: str) -> pl.DataFrame:
 def canonical_attributes(frame: pl.DataFrame, key: str, origin: str) -> pl.DataFrame:
     """Bring an items or users table to canonical form: `key` as text, first column, rows sorted by it."""
     require_columns(frame, (key,), origin)
-    return frame.select(pl.col(key).cast(pl.String), pl.all().exclude(key)).sort(key, maintain_order=True)
+    return frame.select(_text(frame, key, origin), pl.all().exclude(key)).sort(key, maintain_order=True)
 
 
 def canonical_knowledge(frame: pl.DataFrame, origin: str) -> pl.DataFrame:
     """Bring knowledge triples to canonical form: three text columns, sorted."""
     require_columns(frame, KNOWLEDGE, origin)
-    return frame.select(pl.col(column).cast(pl.String) for column in KNOWLEDGE).sort(HEAD, RELATION, TAIL)
+    return frame.select(_text(frame, column, origin) for column in KNOWLEDGE).sort(HEAD, RELATION, TAIL)
 
 
 def require_columns(frame: pl.DataFrame, required: Sequence[str], origin: str) -> None:
@@ -113,11 +114,24 @@ def read_parquet(path: Path, origin: str | None = None) -> pl.DataFrame:
         raise DataError(f"{origin} is not a readable Parquet file ({reason}); fetch or write it again.") from None
 
 
-def write_parquet(frame: pl.DataFrame, path: Path) -> None:
-    """Write one Parquet file with fixed settings, atomically: a kill leaves the old file or the new one."""
+@contextmanager
+def replacing_file(path: Path) -> Generator[Path]:
+    """Where to write a file that takes the place of `path` when the block ends without an error.
+
+    After an error `path` is what it was before, and a kill leaves the old file or the new one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        yield scratch
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def write_parquet(frame: pl.DataFrame, path: Path) -> None:
+    """Write one Parquet file with fixed settings, atomically: a kill leaves the old file or the new one."""
+    with replacing_file(path) as scratch:
         pq.write_table(
             frame.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest()).replace_schema_metadata(None),
             scratch,
@@ -125,9 +139,6 @@ def write_parquet(frame: pl.DataFrame, path: Path) -> None:
             row_group_size=1 << 20,
             store_schema=False,
         )
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def read_tables(folder: Path) -> Tables:
@@ -159,7 +170,7 @@ def _timestamps(frame: pl.DataFrame, origin: str) -> pl.Expr:
         seconds = pl.when(wide.abs() <= _LAST_SECOND).then(wide)
         rule, remedy = "seconds since 1970", "divide milliseconds by 1000, and correct or leave out the rest"
         _refuse_unparsable(frame, TIME, seconds, origin=origin, rule=rule, remedy=remedy)
-        return (seconds * 1_000_000).cast(pl.Int64).cast(TIMESTAMP).alias(TIME)
+        return (seconds * 1_000_000).round().cast(pl.Int64).cast(TIMESTAMP).alias(TIME)
     if isinstance(kind, pl.Datetime):
         utc = column.dt.convert_time_zone("UTC") if kind.time_zone else column.dt.replace_time_zone("UTC")
         return utc.cast(TIMESTAMP)
@@ -175,7 +186,17 @@ def _timestamps(frame: pl.DataFrame, origin: str) -> pl.Expr:
     return parsed.alias(TIME)
 
 
+def _text(frame: pl.DataFrame, name: str, origin: str) -> pl.Expr:
+    kind = frame.schema[name]
+    if kind.is_nested() or isinstance(kind, pl.Binary | pl.Object):
+        raise DataError(f"{origin}: '{name}' has type {kind}, but must be text or numbers; convert it.")
+    return pl.col(name).cast(pl.String)
+
+
 def _numbers(frame: pl.DataFrame, name: str, origin: str) -> pl.Expr:
+    kind = frame.schema[name]
+    if not (kind.is_numeric() or isinstance(kind, pl.String | pl.Boolean | pl.Null)):
+        raise DataError(f"{origin}: '{name}' has type {kind}, but must be a number; convert it.")
     parsed = pl.col(name).cast(pl.Float32, strict=False)
     _refuse_unparsable(frame, name, parsed, origin=origin, rule="a number", remedy="correct it or leave the cell empty")
     return parsed
@@ -192,13 +213,8 @@ def _refuse_unparsable(frame: pl.DataFrame, name: str, parsed: pl.Expr, *, origi
 
 def write_json(value: Mapping[str, Any], path: Path) -> None:
     """Write JSON with sorted keys, atomically; NaN and infinity are refused, as no reader of JSON must know them."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing_file(path) as scratch:
         scratch.write_text(json.dumps(value, sort_keys=True, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:

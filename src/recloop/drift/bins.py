@@ -19,14 +19,21 @@ def binned(observations: pl.DataFrame, column: str) -> tuple[pl.DataFrame, list[
     """
     distinct = observations[column].unique().sort()
     if len(distinct) <= _FEW:
-        edges, labels = distinct.to_numpy(), [f"{value:g}" for value in distinct]
+        edges = distinct.to_numpy()
+        labels = _written(edges, 6)
         codes = np.searchsorted(edges, observations[column].to_numpy())
     else:
         edges = _deciles(observations, column)
-        bounds = ["", *(f"{edge:.4g}" for edge in edges), ""]
+        bounds = ["", *_written(edges, 4), ""]
         labels = [f"{low} to {high}".strip() for low, high in pairwise(bounds)]
         codes = np.searchsorted(edges, observations[column].to_numpy(), side="right")
     return observations.with_columns(pl.Series(BIN, codes, dtype=pl.Int64)), labels
+
+
+def _written(numbers: np.ndarray, digits: int) -> list[str]:
+    """Different numbers as different texts, of as many significant digits as that takes but at least `digits`."""
+    texts = [f"{number:.{digits}g}" for number in numbers]
+    return texts if len(set(texts)) == len(numbers) else _written(numbers, digits + 1)
 
 
 def _deciles(observations: pl.DataFrame, column: str) -> np.ndarray:

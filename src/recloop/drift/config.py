@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from recloop.config import Config
+from recloop.config import Config, Seed
 
 
 class DriftConfig(Config):
@@ -36,4 +36,4 @@ class DriftConfig(Config):
     volume_factor: float = Field(default=2.0, ge=1, description="Change of the events a day that does not matter.")
     top_k: int = Field(default=10, ge=1, description="Best items of a context whose mean score is compared.")
     contexts: int = Field(default=2000, ge=1, description="Most contexts of each window that are scored.")
-    seed: int = Field(default=0, description="Draws the contexts that are scored.")
+    seed: Seed = Field(default=0, description="Draws the contexts that are scored.")

@@ -7,6 +7,10 @@ with the highest metric wins. With no champion the baseline is the incumbent. Re
 With m challengers each interval has the level 1 - (1 - level) / m (Bonferroni), so that the chance that any of m
 challengers of no merit passes is at most about (1 - level) / 2, however many are tried. A challenger that must beat
 both champion and baseline needs no further correction, as it has to pass both tests.
+
+For a handful of users no bootstrap interval is worth its name. A challenger of no merit is ahead for every one of n
+users in 2^-n of all cases, and then its interval lies above 0; so where 2^-n exceeds half of what the level leaves,
+which are fewer than 6 users at 95%, nobody passes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,10 +21,10 @@ import polars as pl
 from pydantic import Field
 
 from recloop.columns import USER
-from recloop.config import Config
+from recloop.config import Config, Seed
 from recloop.errors import ConfigError
-from recloop.evaluation.significance import paired_bootstrap
-from recloop.metrics import Predictions, parse
+from recloop.evaluation.significance import paired_bootstraps
+from recloop.metrics import Ranking, parse
 
 
 class Floors(Config):
@@ -46,7 +50,7 @@ class GateConfig(Config):
     """When a challenger may replace the champion.
 
     Attributes:
-        metric: the metric that decides; a ranking metric of `evaluate.metrics`, where higher is better.
+        metric: the metric that decides; one of `evaluate.metrics` that is taken from ranks, so higher is better.
         baseline: the model that every challenger must beat.
         min_improvement: by how much, in units of the metric, it must surely be better.
         level: level of the intervals before they are widened for the number of challengers.
@@ -60,7 +64,7 @@ class GateConfig(Config):
     min_improvement: float = Field(default=0.0, ge=0)
     level: float = Field(default=0.95, gt=0, lt=1)
     samples: int = Field(default=10_000, ge=1000)
-    seed: int = 0
+    seed: Seed = 0
     floors: Floors = Floors()
 
 
@@ -148,8 +152,8 @@ def decide(
         config: when a challenger may win.
 
     Raises:
-        ConfigError: the metric, a floor's metric or a slice was not evaluated, or the metric is an error of predicted
-            ratings, where lower is better.
+        ConfigError: the metric, a floor's metric or a slice was not evaluated, or the metric is not taken from ranks,
+            so that higher need not be better.
     """
     _check(candidates, [baseline, champion] if champion else [baseline], config)
     challengers = [one.model for one in candidates if not _incumbency(one, baseline, champion)]
@@ -186,7 +190,7 @@ def _check(candidates: Sequence[Contender], rivals: Sequence[Contender], config:
     users = rivals[0].users[USER]
     for one in (*candidates, *rivals):
         assert one.users[USER].equals(users), f"{one.model} was evaluated on other users than {rivals[0].model}"
-        known = [name for name in one.users.columns if name in one.metrics and parse(name).takes is not Predictions]
+        known = [name for name in one.users.columns if name in one.metrics and parse(name).takes is Ranking]
         if config.metric not in known or one.users[config.metric].null_count():
             raise ConfigError(
                 f"params.yaml: gate.metric is '{config.metric}', which {one.model} does not have for every user; "
@@ -237,6 +241,12 @@ def _judge(
         against["champion"] = beaten = _compare(candidate, champion, level, config)
         sure &= _surely_better(beaten, config)
         reasons.append(_sentence(candidate, f"the champion {champion.model}", beaten, config))
+    if not incumbency and 0.5**candidate.users.height > (1 - level) / 2:
+        sure = False
+        reasons.append(
+            f"{candidate.model} cannot be judged: among {candidate.users.height} users, being better for every one of "
+            f"them is no evidence at a level of {_percent(level)}."
+        )
     floors, remarks = _floors(candidate, champion or baseline, config)
     return Judgement(
         model=candidate.model,
@@ -250,8 +260,7 @@ def _judge(
 
 def _compare(candidate: Contender, rival: Contender, level: float, config: GateConfig) -> Comparison:
     a, b = (one.users[config.metric].to_numpy() for one in (candidate, rival))
-    wide = paired_bootstrap(a, b, seed=config.seed, samples=config.samples, level=level)
-    plain = paired_bootstrap(a, b, seed=config.seed, samples=config.samples)
+    wide, plain = paired_bootstraps(a, b, seed=config.seed, samples=config.samples, levels=(level, 0.95))
     return Comparison(
         difference=wide.mean,
         ci95=(plain.low, plain.high),

@@ -68,11 +68,12 @@ class Questions:
         return np.where(index == UNKNOWN, 0, self.facts.popularity[index])
 
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that are equal where the questions and their answers are, in their order."""
+        """16 hexadecimal digits that are equal where the questions, their contexts and answers are, in their order."""
         asked, digest = self.facts.examples, hashlib.sha256(b"masked" if self.mask_seen else b"")
         for ids in (self.users.ids, self.items.ids):
             digest.update("\n".join([*ids, ""]).encode())
-        for column in (asked.users, self.times, asked.stops, asked.offsets, asked.targets):
+        shown = (asked.histories.offsets, asked.histories.items)
+        for column in (*shown, asked.users, self.times, asked.stops, asked.offsets, asked.targets):
             digest.update(np.ascontiguousarray(column, dtype=np.int64).tobytes())
         return digest.hexdigest()[:16]
 

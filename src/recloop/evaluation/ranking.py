@@ -18,7 +18,7 @@ from pydantic import Field
 from scipy import sparse
 
 from recloop.columns import CATEGORIES, ITEM, TIME, USER
-from recloop.config import Config
+from recloop.config import Config, Seed
 from recloop.data.sequences import Examples
 from recloop.data.tables import TIMESTAMP
 from recloop.data.vocabulary import UNKNOWN, Vocabulary
@@ -61,7 +61,7 @@ class EvaluateConfig(Config):
     max_examples: int | None = Field(default=200_000, ge=1)
     max_slates: int = Field(default=1000, ge=0)
     bootstrap_samples: int = Field(default=1000, ge=100)
-    seed: int = 0
+    seed: Seed = 0
     device: DeviceName = "auto"
 
 
@@ -188,7 +188,7 @@ def categories(items: pl.DataFrame, catalogue: Vocabulary) -> sparse.csr_matrix 
     if CATEGORIES not in items.columns:
         return None
     listed = items.select(ITEM, CATEGORIES)
-    if isinstance(listed.schema[CATEGORIES], pl.List):
+    if isinstance(listed.schema[CATEGORIES], pl.List | pl.Array):
         listed = listed.explode(CATEGORIES)
     listed = listed.with_columns(pl.col(CATEGORIES).cast(pl.String)).drop_nulls().unique()
     names = Vocabulary(listed[CATEGORIES])

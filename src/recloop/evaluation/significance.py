@@ -5,6 +5,7 @@ Users are the unit that is resampled: the questions of one person depend on each
 Shapes: U users, V distinct values, S bootstrap samples.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -76,13 +77,19 @@ def paired_bootstrap(
     Raises:
         DataError: there is no user.
     """
+    return paired_bootstraps(a, b, seed=seed, samples=samples, levels=[level])[0]
+
+
+def paired_bootstraps(
+    a: NDArray[np.floating], b: NDArray[np.floating], *, seed: int, samples: int, levels: Sequence[float]
+) -> list[Difference]:
+    """`paired_bootstrap` at each of `levels`, from the same samples, which are drawn once."""
     assert a.shape == b.shape, f"values of {len(a)} and of {len(b)} users cannot be paired"
     difference = _checked(a) - _checked(b)
     means = _means(difference, seed=seed, samples=samples)
-    low, high = _bounds(means, len(difference), level)
     below, above = np.count_nonzero(means <= 0), np.count_nonzero(means >= 0)
     p = min(1.0, 2 * (min(below, above) + 1) / (samples + 1))
-    return Difference(_mean(difference), low, high, p)
+    return [Difference(_mean(difference), *_bounds(means, len(difference), level), p) for level in levels]
 
 
 def _checked(values: NDArray[np.floating]) -> NDArray[np.float64]:

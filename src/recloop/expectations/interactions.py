@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import AfterValidator, Field, FiniteFloat
+from pydantic import AfterValidator, Field
 
 from recloop.columns import EVENT, INTERACTIONS, ITEM, TIME, USER, VALUE
 from recloop.config import Config
@@ -53,7 +53,7 @@ class InteractionsConfig(Config):
     """
 
     min_rows: int = Field(default=1, ge=1)
-    value_bounds: dict[str, Annotated[tuple[FiniteFloat, FiniteFloat], AfterValidator(_ordered)]] = Field(default={})
+    value_bounds: dict[str, Annotated[tuple[float, float], AfterValidator(_ordered)]] = Field(default={})
     clock_skew_minutes: float = Field(default=5.0, ge=0, le=525_600)
     max_age_days: float | None = Field(default=None, gt=0, le=100_000)
     severity: dict[RowRule | Literal["stale"], Severity] = Field(default={})

@@ -8,14 +8,14 @@ after a kill between two steps the same command again does the rest. Commands th
 
 import fcntl
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from recloop.data.bundles import copy, verify
+from recloop.data.bundles import copy, read_manifest, verify
 from recloop.data.tables import read_json, write_json
 from recloop.errors import BundleError, DataError, StoreError
 from recloop.store import Deployment, Store
@@ -73,15 +73,22 @@ def rollback(root: Path, store: Store, *, reason: str) -> Change:
     """Put the bundle in charge that was there before the present one was promoted.
 
     Promotions pile up and each rollback takes one away: after promoting a, b and c, one rollback gives b, two give a.
+    Where the last rollback was interrupted, so that the pointer lags behind, this completes it and goes no further.
 
     Raises:
         StoreError: nothing was promoted before, or the store cannot be reached.
         BundleError: the earlier bundle is missing or damaged; the one in charge stays.
     """
     with _alone(root):
-        earlier = _earlier(store.deployments())
-        folder = root / BUNDLES / earlier
+        history = store.deployments()
+        last = history[-1] if history else None
+        begun = last is not None and last.action == "rollback" and _pointed(root) != last.bundle
+        folder = root / BUNDLES / (last.bundle if last and begun else _earlier(history))
         pointer = _pointer(folder, verify(folder))
+        if begun:
+            write_json(pointer, root / POINTER)
+            named = f"Bundle {pointer['bundle']} ({pointer['model']})"
+            return _change(pointer, f"{named} is in charge: the interrupted rollback is complete.", changed=False)
         row = store.deploy("rollback", pointer["bundle"], pointer["model"], reason)
         write_json(pointer, root / POINTER)
         return _change(
@@ -89,28 +96,60 @@ def rollback(root: Path, store: Store, *, reason: str) -> Change:
         )
 
 
+def why_spent(root: Path, store: Store, decision: Mapping[str, Any]) -> str | None:
+    """Why a gate's decision to promote must not be carried out now; `None` if it may be.
+
+    The champion is no dependency of the gate, so after a rollback the decision that it undid still lies there.
+
+    Args:
+        root: the project's root; the decision is about its `artifacts/bundle`.
+        store: which bundle is in charge, and which were.
+        decision: what the stage `gate` wrote.
+    """
+    bundle = read_manifest(root / BUNDLE)["id"]
+    history = store.deployments()
+    champion = history[-1].bundle if history else None
+    if bundle == champion:
+        return None
+    rival = decision["champion"]["bundle"] if decision["champion"] else None
+    if any(row.bundle == bundle for row in history):
+        why = f"bundle {bundle} was in charge before and was taken back"
+    elif rival != champion:
+        why = f"bundle {champion or 'none'} is in charge, and it was compared with {rival or 'none'}"
+    else:
+        return None
+    return (
+        f"The gate has decided nothing new, and its last decision no longer holds: {why}; "
+        "to deploy it all the same, run 'recloop promote' or the flow 'deploy'."
+    )
+
+
+def in_charge(root: Path) -> Path:
+    """The folder of the bundle in charge; `artifacts/bundle` where none is."""
+    bundle = _pointed(root)
+    folder = root / BUNDLES / (bundle or "")
+    return folder if bundle and folder.is_dir() else root / BUNDLE
+
+
 def status(root: Path, store: Store) -> dict[str, Any]:
     """The state of the loop as JSON values; times are ISO 8601.
 
-    Keys: `champion` (the deployment in force, or None), `pointer` (the pointer's content, or None), `agree` (whether
-    the two name the same bundle), `history` (all deployments, oldest first), `events` (how many are stored),
-    `decision` (the latest, or None), `store` (its URL without the password).
+    Keys: `champion` (the deployment in force, or None), `pointer` (the pointer's content, or None where there is none
+    to be read), `agree` (whether the two name the same bundle), `history` (all deployments, oldest first), `events`
+    (how many are stored), `decision` (the latest, or None), `store` (its URL without the password).
 
     Raises:
         StoreError: the store cannot be reached.
     """
     history = [_readable(asdict(row)) for row in store.deployments()]
     champion = history[-1] if history else None
-    try:
-        pointer = read_json(root / POINTER)
-    except DataError:
-        pointer = None
+    pointer = _read_pointer(root)
     decisions = store.decisions(limit=1)
     return {
         "store": store.url,
         "champion": champion,
         "pointer": pointer,
-        "agree": (champion and champion["bundle"]) == (pointer and pointer.get("bundle")),
+        "agree": (champion and champion["bundle"]) == (pointer and pointer["bundle"]),
         "history": history,
         "events": store.count_events(),
         "decision": _readable(asdict(decisions[0])) if decisions else None,
@@ -138,6 +177,20 @@ def _pointer(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         raise BundleError(
             f"Bundle {folder}: 'manifest.json' does not state its model and training window; package it again."
         ) from None
+
+
+def _read_pointer(root: Path) -> dict[str, Any] | None:
+    try:
+        pointer: Any = read_json(root / POINTER)
+    except DataError:
+        return None
+    return pointer if isinstance(pointer, dict) and "bundle" in pointer else None
+
+
+def _pointed(root: Path) -> str | None:
+    """The id of the bundle that the pointer names, if any."""
+    pointer = _read_pointer(root)
+    return pointer["bundle"] if pointer else None
 
 
 def _earlier(history: list[Deployment]) -> str:

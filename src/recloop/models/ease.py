@@ -54,7 +54,13 @@ class EASE(Model[EASEConfig]):
             gram[start : start + len(block)] = torch.from_numpy(block)
         popularity = gram.diagonal().float()
         gram.diagonal().add_(self.config.regularization)
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram.to(self.device)))
+        factor, failed = torch.linalg.cholesky_ex(gram.to(self.device))
+        if failed.any():
+            raise ModelError(
+                f"ease cannot invert its matrix in {self.config.precision} with regularization "
+                f"{self.config.regularization:g}; raise regularization{self._or_precision('float64')}."
+            )
+        inverse = torch.cholesky_inverse(factor)
         weights = inverse.div_(-inverse.diagonal().clone())
         weights.fill_diagonal_(0)
         self.load_tensors({"weights": weights.float().contiguous(), "popularity": popularity})
@@ -82,5 +88,8 @@ class EASE(Model[EASEConfig]):
         if needed > free:
             raise ModelError(
                 f"ease needs {needed / 1e9:,.1f} GB of memory for {self.n_items:,} items, but {free / 1e9:,.1f} GB are "
-                "free; leave the model out, drop rare items, or set its precision to float32."
+                f"free; leave the model out or drop rare items{self._or_precision('float32')}."
             )
+
+    def _or_precision(self, other: str) -> str:
+        return "" if self.config.precision == other else f", or set its precision to {other}"

@@ -29,7 +29,7 @@ class ItemKNNConfig(ModelConfig):
             someone who takes everything says little about what belongs together.
     """
 
-    neighbors: int = Field(default=100, ge=1)
+    neighbors: int = Field(default=20, ge=1)
     shrink: float = Field(default=10.0, ge=0)
     weighting: Literal["none", "tfidf"] = "tfidf"
 

@@ -7,7 +7,6 @@
 | `model.json`          | `model` (its name), `config`, `n_items`, `seed`            |
 """
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from recloop.columns import ITEM
 from recloop.config import parse
+from recloop.data.bundles import replacing
 from recloop.data.tables import read_json, read_parquet, write_json, write_parquet
 from recloop.data.vocabulary import Vocabulary
 from recloop.errors import ConfigError, DataError, ModelError
@@ -38,10 +38,7 @@ def save(model: Model, vocabulary: Vocabulary, folder: Path, *, seed: int = 0) -
         seed: what the model was trained with, for the record.
     """
     assert len(vocabulary) == model.n_items, f"{len(vocabulary)} ids for {model.n_items} items"
-    scratch = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    try:
+    with replacing(folder) as scratch:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.tensors().items()}
         save_file(tensors, scratch / WEIGHTS)
         write_parquet(vocabulary.ids.to_frame(ITEM), scratch / VOCABULARY)
@@ -54,9 +51,6 @@ def save(model: Model, vocabulary: Vocabulary, folder: Path, *, seed: int = 0) -
             },
             scratch / DESCRIPTION,
         )
-        _replace(scratch, folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def load(folder: Path, device: torch.device | None = None) -> tuple[Model, Vocabulary]:
@@ -114,13 +108,3 @@ def _missing(path: Path) -> ModelError:
 def _damaged(path: Path, error: Exception) -> ModelError:
     reason = " ".join(str(error).split()).rstrip(".")
     return ModelError(f"{path} is damaged ({type(error).__name__}: {reason}); train the model again.")
-
-
-def _replace(scratch: Path, folder: Path) -> None:
-    """Put `scratch` in the place of `folder`, in two renames: no single one replaces a folder that holds files."""
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    scratch.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)

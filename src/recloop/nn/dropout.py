@@ -30,7 +30,7 @@ class Dropout(nn.Module):
         """`activations` with some of them zero; unchanged outside training."""
         if not self.training or self.share == 0 or activations.device.type != "cpu":
             return nn.functional.dropout(activations, self.share, self.training)
-        dropped = round(self.share * _LEVELS)
+        dropped = min(round(self.share * _LEVELS), _LEVELS - 1)
         draws = torch.empty(-(-activations.numel() // _PER_DRAW), dtype=torch.int64).random_(-(1 << 63), None)
         levels = draws.view(torch.int16)[: activations.numel()].view(activations.shape)
         kept = levels >= dropped - _LEVELS // 2

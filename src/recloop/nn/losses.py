@@ -3,6 +3,7 @@
 Shapes: N predictions, I items, D dimensions, S sampled items.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -30,8 +31,9 @@ def softmax_loss(hidden: Tensor, items: Tensor, targets: Tensor, max_logits: int
 def sampled_softmax_loss(hidden: Tensor, items: Tensor, targets: Tensor, sampled: Tensor) -> Tensor:
     """`softmax_loss`, estimated from the target and S uniformly drawn items that all predictions share.
 
-    Each sampled item stands for ``(I - 1) / S`` items, so ``log((I - 1) / S)`` is added to its logit, which makes the
-    estimated denominator of the softmax right on average. A sampled item that equals the target is left out there.
+    Each draw hits an item with probability ``1 / I``, so ``log(I / S)`` is added to its logit, which makes the
+    estimated denominator of the softmax right on average. A draw that equals the target is left out there, as the
+    target has its own term.
 
     Args:
         hidden: (N, D), N > 0.
@@ -40,8 +42,7 @@ def sampled_softmax_loss(hidden: Tensor, items: Tensor, targets: Tensor, sampled
         sampled: int64 (S,).
     """
     positive = (hidden * items[targets]).sum(dim=1, keepdim=True)
-    correction = torch.log(torch.tensor(max(1, len(items) - 1) / len(sampled)))
-    negative = (hidden @ items[sampled].T).float() + correction.to(hidden.device)
+    negative = (hidden @ items[sampled].T).float() + math.log(len(items) / len(sampled))
     negative = negative.masked_fill(sampled == targets[:, None], -torch.inf)
     logits = torch.cat([positive.float(), negative], dim=1)
     return (logits.logsumexp(dim=1) - logits[:, 0]).mean()

@@ -17,6 +17,7 @@ from torch import Tensor
 from recloop.data.ranks import UNRANKED
 from recloop.data.sequences import Contexts, Examples
 from recloop.data.vocabulary import UNKNOWN
+from recloop.errors import ModelError
 from recloop.models.base import Model, silent
 
 MASKED = -torch.inf
@@ -137,6 +138,10 @@ def rank_examples(
         candidates: rank only these, for comparison with papers that sample negatives.
         batch_size: examples a batch; by default as many as score into `MEMORY` bytes, at most `LARGEST_BATCH`.
         progress: wraps an iterable of steps and shows it under a description.
+
+    Raises:
+        ModelError: a score is not finite. No order could be told, and NaN, which nothing stands before, would pass for
+            the best of all models.
     """
     size = batch_size or max(1, min(LARGEST_BATCH, MEMORY // (4 * max(1, model.n_items))))
     starts = range(0, len(examples), size)
@@ -144,6 +149,11 @@ def rank_examples(
         stop = min(start + size, len(examples))
         contexts = examples.contexts(start, stop)
         raw = model.score(contexts)
+        if not torch.isfinite(raw).all():
+            raise ModelError(
+                f"{model.name()} gives scores that are not finite numbers; train it with a lower learning rate or more "
+                "regularization."
+            )
         scores = _without_seen(raw, contexts) if mask_seen else raw
         if candidates is not None:
             scores = _only(scores, candidates, start, stop)

@@ -137,8 +137,20 @@ def is_appended(path: Path) -> bool:
 
 def watermark(data: Path, source: str) -> int:
     """The largest `last` of the batches of `source` in a data folder; 0 if there are none."""
-    matches = (_APPENDED.match(path.stem) for path in (data / "interactions").glob(f"{source}-*.parquet"))
-    return max((int(match["last"]) for match in matches if match and match["source"] == source), default=0)
+    batch = newest(data, source)
+    return batch[2] if batch else 0
+
+
+def newest(data: Path, source: str) -> tuple[Path, int, int] | None:
+    """The batch of `source` in a data folder with the largest `last`: its file, `first` and `last`."""
+    files = (data / "interactions").glob(f"{source}-*.parquet")
+    matches = ((path, _APPENDED.match(path.stem)) for path in files)
+    batches = [
+        (path, int(match["first"]), int(match["last"]))
+        for path, match in matches
+        if match and match["source"] == source
+    ]
+    return max(batches, key=lambda batch: batch[2], default=None)
 
 
 def _load(key: str) -> Source:

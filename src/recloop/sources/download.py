@@ -20,7 +20,8 @@ def fetch(url: str, path: Path, *, md5: str, progress: Callable[[Iterable[Any], 
     """Make `path` hold what `url` serves, and return it; a file with the right checksum is not fetched again.
 
     What has arrived lies in ``<path>.part``. A cut connection is taken up again from there, at once up to `ATTEMPTS`
-    times, and by the next call. Several processes may call this at the same time: one downloads, the others wait.
+    times, and by the next call; a server that cannot answer now is asked as often. Several processes may call this at
+    the same time: one downloads, the others wait.
 
     Raises:
         SourceError: the server cannot be reached or refuses, or the checksum is wrong; a wrong file is deleted.
@@ -68,7 +69,10 @@ def _receive(url: str, part: Path, progress: Callable[[Iterable[Any], str], Iter
         try:
             return _continue(url, part, progress)
         except httpx.HTTPStatusError as error:
-            raise SourceError(f"{url} answers with status {error.response.status_code}; correct the address.") from None
+            status = error.response.status_code
+            if status != HTTPStatus.TOO_MANY_REQUESTS and not error.response.is_server_error:
+                raise SourceError(f"{url} answers with status {status}; correct the address.") from None
+            reason = f"status {status}"
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             reason = str(error) or type(error).__name__
     raise SourceError(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import polars as pl
-from polars.exceptions import ComputeError, NoDataError
+from polars.exceptions import ComputeError, NoDataError, SchemaError
 from pydantic import Field, field_validator
 
 from recloop import config
@@ -50,7 +50,7 @@ class Config(config.Config):
         timestamp_unit: of timestamps that are numbers, counted from 1970.
     """
 
-    interactions: tuple[str, ...]
+    interactions: tuple[str, ...] = Field(min_length=1)
     items: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
     knowledge: tuple[str, ...] = ()
@@ -68,13 +68,21 @@ class Config(config.Config):
     def _one_or_many(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
 
+    @field_validator("separator")
+    @classmethod
+    def _one_byte(cls, value: str) -> str:
+        if len(value) != 1 or not value.isascii() or value in '"\r\n':
+            raise ValueError("it must be one ASCII character that is neither a quote nor the end of a line")
+        return value
+
 
 def read(config: Config, context: SourceContext) -> Batch:
     """Read the files.
 
     Raises:
-        SourceError: no file matches a path.
-        DataError: a file is empty, damaged, lacks a column, or has a cell that cannot be read as its type.
+        SourceError: no file matches a path, or a path is none.
+        DataError: a file is empty, damaged, lacks a column, has a cell that cannot be read as its type, or has an
+            attribute of a type that does not go with that in another file.
     """
     interactions = [
         canonical_interactions(_times(_event(frame, config), config, origin), origin)
@@ -95,7 +103,15 @@ def _attributes(config: Config, context: SourceContext, table: str, key: str) ->
         canonical_attributes(_lists(frame, config.list_separator), key, origin)
         for origin, frame in _read_all(config, context, table)
     ]
-    return pl.concat(frames, how="diagonal_relaxed").sort(key, maintain_order=True) if frames else None
+    if not frames:
+        return None
+    try:
+        return pl.concat(frames, how="diagonal_relaxed").sort(key, maintain_order=True)
+    except SchemaError as error:
+        raise DataError(
+            f"The files of ingest.files.{table} give a column types that do not go together ({error}); write it in one "
+            f"type everywhere."
+        ) from None
 
 
 def _read_all(config: Config, context: SourceContext, table: str) -> list[tuple[str, pl.DataFrame]]:
@@ -112,14 +128,19 @@ def _read_all(config: Config, context: SourceContext, table: str) -> list[tuple[
 def _matches(root: Path, pattern: str, table: str) -> list[Path]:
     path = Path(pattern)
     base, relative = (Path(path.anchor), str(path.relative_to(path.anchor))) if path.is_absolute() else (root, pattern)
-    found = sorted(match for match in base.glob(relative) if match.is_file())
+    try:
+        found = sorted(match for match in base.glob(relative) if match.is_file())
+    except (ValueError, IndexError) as error:
+        raise SourceError(
+            f"ingest.files.{table}: '{pattern}' is not the path of a file ({error}); correct the path."
+        ) from None
     if not found:
         raise SourceError(f"No file matches {base / relative}, named by ingest.files.{table}; correct the path.")
     return found
 
 
 def _read(path: Path, config: Config, mapping: Mapping[str, str]) -> pl.DataFrame:
-    parquet = path.suffix in {".parquet", ".pq"}
+    parquet = path.suffix.lower() in {".parquet", ".pq"}
     frame = read_parquet(path) if parquet else _read_csv(path, config, mapping)
     if frame.is_empty():
         raise DataError(f"{path} is empty, but a table needs at least one row; fill it or leave it out.")
@@ -128,7 +149,7 @@ def _read(path: Path, config: Config, mapping: Mapping[str, str]) -> pl.DataFram
 
 def _read_csv(path: Path, config: Config, mapping: Mapping[str, str]) -> pl.DataFrame:
     """Read a CSV file; ids, names and times stay text, all else is a number if every cell is one."""
-    separator = "\t" if path.suffix == ".tsv" else config.separator
+    separator = "\t" if path.suffix.lower() == ".tsv" else config.separator
     text = [mapping.get(name, name) for name in (*_TEXT, TIME)]
     try:
         columns = pl.read_csv(path, separator=separator, n_rows=0).columns

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
+from pydantic import Field
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -38,11 +39,11 @@ class Config(config.Config):
     """
 
     url: str = ""
-    interactions: str
+    interactions: str = Field(min_length=1)
     items: str = ""
     users: str = ""
     knowledge: str = ""
-    chunk_rows: int = 100_000
+    chunk_rows: int = Field(default=100_000, ge=1)
 
 
 def read(config: Config, context: SourceContext) -> Batch:
@@ -112,7 +113,7 @@ def _engine(url: URL) -> Engine:
 
 def _ask(connection: Connection, name: str, query: str, rows: int, context: SourceContext) -> pl.DataFrame:
     try:
-        chunks = context.progress(_chunks(connection, query, rows), f"querying {name}")
+        chunks = context.progress(_chunks(connection, name, query, rows), f"querying {name}")
         frames = list(chunks)
     except SQLAlchemyError as error:
         connection.rollback()
@@ -124,10 +125,15 @@ def _ask(connection: Connection, name: str, query: str, rows: int, context: Sour
     return frame
 
 
-def _chunks(connection: Connection, query: str, rows: int) -> Iterator[pl.DataFrame]:
+def _chunks(connection: Connection, name: str, query: str, rows: int) -> Iterator[pl.DataFrame]:
     """The answer as frames; the first is always there and may be empty, so that the columns are known."""
     with connection.execute(text(query)) as answer:
         columns = list(answer.keys())
+        for column in columns:
+            if columns.count(column) > 1:
+                raise SourceError(
+                    f"The query ingest.sql.{name} returns several columns '{column}'; give each its own name with AS."
+                )
         yield pl.DataFrame(schema=dict.fromkeys(columns, pl.Null))
         for part in answer.partitions(rows):
             cells = zip(*part, strict=True)

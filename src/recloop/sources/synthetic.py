@@ -57,7 +57,7 @@ class Config(config.Config):
         repeats: whether a user may choose the same item again; if not, a repeated choice leaves no event.
     """
 
-    seed: int = 0
+    seed: config.Seed = 0
     users: int = Field(default=500, ge=1)
     items: int = Field(default=300, ge=2)
     categories: int = Field(default=8, ge=1)

@@ -116,7 +116,7 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
 
@@ -145,11 +145,29 @@ def _sentence(url: URL, error: Exception) -> str:
     reason = " ".join(str(cause).split()).rstrip(".;")
     if url.password:
         reason = reason.replace(url.password, "***")
-    code = getattr(cause, "sqlite_errorcode", None)
-    if code in _DAMAGED:
-        return f"{where} is damaged ({reason}); restore the file from a backup, or move it away to start anew."
-    if code == sqlite3.SQLITE_BUSY or getattr(cause, "sqlstate", None) == "55P03":
-        return f"{where} is held by another process ({reason}); wait for it to finish, then try again."
-    if isinstance(error, (DataError, IntegrityError, UnicodeEncodeError)):
-        return f"{where} refuses a value ({reason}); correct it and write again."
-    return f"{where} cannot be reached ({reason}); start the database or correct RECLOOP_DATABASE_URL."
+    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # without the details that SQLite adds
+    state = getattr(cause, "sqlstate", None) or ""
+    refused = isinstance(error, (DataError, IntegrityError, UnicodeEncodeError))
+    kinds = [
+        (code in _DAMAGED, "is damaged", "restore the file from a backup, or move it away to start anew"),
+        (
+            code == sqlite3.SQLITE_BUSY or state == "55P03",
+            "is held by another process",
+            "wait for it to finish, then try again",
+        ),
+        (refused, "refuses a value", "correct it and write again"),
+        (code == sqlite3.SQLITE_FULL or state == "53100", "has no room left", "free space on its disk, then try again"),
+        (
+            code == sqlite3.SQLITE_READONLY or state in {"25006", "42501"},
+            "may not be written to",
+            "give this user the right to, then try again",
+        ),
+        (
+            code == sqlite3.SQLITE_ERROR or state.startswith("42"),
+            "has other tables than this version of recloop needs",
+            "name another database in RECLOOP_DATABASE_URL",
+        ),
+        (True, "cannot be reached", "start the database or correct RECLOOP_DATABASE_URL"),
+    ]
+    what, remedy = next((what, remedy) for holds, what, remedy in kinds if holds)
+    return f"{where} {what} ({reason}); {remedy}."

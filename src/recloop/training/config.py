@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from recloop import metrics, models
-from recloop.config import Config, parse, section
+from recloop.config import Config, Seed, parse, section
 from recloop.devices import DeviceName
 from recloop.errors import ConfigError
 from recloop.models.base import ModelConfig
@@ -54,7 +54,7 @@ class TrainConfig(Config):
     """
 
     models: tuple[str, ...] = Field(default_factory=models.names, min_length=1, description="Models to train.")
-    seed: int = Field(default=0, ge=0, description="Seeds every draw.")
+    seed: Seed = Field(default=0, description="Seeds every draw.")
     device: DeviceName = Field(default="auto", description="Where to compute.")
     early_stopping: EarlyStopping = EarlyStopping()
 
@@ -86,7 +86,4 @@ def model_config(params: Mapping[str, Any], name: str) -> ModelConfig:
         ConfigError: its section is no mapping, a key is unknown, or a value is out of bounds.
     """
     kind = models.find(name)
-    values = section(params, "train").get(name)
-    if values is not None and not isinstance(values, dict):
-        raise ConfigError(f"{_WHERE}.{name} must be a mapping, not {values!r}; write the model's parameters below it.")
-    return parse(kind.Config, values, f"{_WHERE}.{name}")
+    return parse(kind.Config, section(params, "train").get(name), f"{_WHERE}.{name}")

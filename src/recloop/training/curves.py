@@ -1,10 +1,11 @@
 """What happened in training, pass by pass, as DVC plots it."""
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import polars as pl
+
+from recloop.data.tables import replacing_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,15 +44,7 @@ class Curves:
         """
         rows = [asdict(point) for point in self.points]
         frame = pl.DataFrame(rows, schema={"epoch": pl.Int64, "loss": pl.Float64, "value": pl.Float64})
-        _write(frame.select("epoch", "loss"), folder / "loss" / f"{name}.csv")
-        _write(frame.select("epoch", pl.col("value").alias(self.metric)), folder / "validation" / f"{name}.csv")
-
-
-def _write(frame: pl.DataFrame, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        frame.write_csv(scratch)
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+        value = pl.col("value").alias(self.metric)
+        for plot, column in (("loss", pl.col("loss")), ("validation", value)):
+            with replacing_file(folder / plot / f"{name}.csv") as scratch:
+                frame.select("epoch", column).write_csv(scratch)
