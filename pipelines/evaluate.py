@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipelines import run
 from recloop.config import load_params, parse, section
-from recloop.data.tables import read_json, read_parquet, write_json, write_parquet
+from recloop.data.tables import read_attributes, read_json, read_parquet, write_json, write_parquet
 from recloop.devices import choose
 from recloop.evaluation.latency import latency_ms
 from recloop.evaluation.questions import Questions, ask
@@ -15,7 +15,7 @@ from recloop.progress import track
 
 ARTIFACTS = Path("artifacts")
 SPLIT = ARTIFACTS / "split"
-ITEMS = ARTIFACTS / "clean" / "items.parquet"
+CLEAN = ARTIFACTS / "clean"
 
 
 def read_questions(config: EvaluateConfig) -> Questions:
@@ -28,6 +28,7 @@ def read_questions(config: EvaluateConfig) -> Questions:
         mask_seen=config.mask_seen,
         max_examples=config.max_examples,
         seed=config.seed,
+        people=read_attributes(CLEAN).users,
     )
 
 
@@ -36,9 +37,8 @@ def main(name: str) -> None:
     config = parse(EvaluateConfig, section(load_params(), "evaluate"), "params.yaml: evaluate")
     model, catalogue = storage.load(ARTIFACTS / "models" / name, choose(config.device))
     questions = read_questions(config)
-    items = read_parquet(ITEMS) if ITEMS.is_file() else None
     start = time.perf_counter()
-    evaluation = evaluate(model, catalogue, questions, config, items=items, progress=track)
+    evaluation = evaluate(model, catalogue, questions, config, items=read_attributes(CLEAN).items, progress=track)
     seconds = time.perf_counter() - start
     latency = latency_ms(model, questions.examples(catalogue), k=config.k)
 

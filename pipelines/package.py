@@ -15,7 +15,7 @@ from pipelines import run
 from recloop.columns import TIME
 from recloop.config import load_params, parse, section
 from recloop.data.bundles import copy
-from recloop.data.tables import read_json, read_parquet
+from recloop.data.tables import read_attributes, read_json, read_parquet
 from recloop.data.vocabulary import Vocabulary
 from recloop.evaluation.contenders import fit
 from recloop.models import storage
@@ -54,14 +54,15 @@ def _package(name: str, decision: Mapping[str, Any]) -> dict[str, Any]:
     trained = name in training["models"]
     model, vocabulary, seed = _trained(name) if trained else _fitted(name, training)
     interactions = read_parquet(CLEAN / "interactions.parquet")
-    items = CLEAN / "items.parquet"
+    attributes = read_attributes(CLEAN)
     return write_bundle(
         BUNDLE,
         model=model,
         vocabulary=vocabulary,
         seed=seed,
         interactions=interactions,
-        items=read_parquet(items) if items.is_file() else None,
+        items=attributes.items,
+        people=attributes.users,
         record=_record(name, decision, params, interactions, trained=trained),
     )
 

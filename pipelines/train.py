@@ -1,18 +1,16 @@
 """Stage `train`: the split and one model's parameters in; the trained model and its curves out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from pipelines import run
 from recloop import models
-from recloop.columns import ITEM, USER
 from recloop.config import load_params
-from recloop.data.sequences import Contexts
 from recloop.data.splits import examples
-from recloop.data.tables import read_json, read_parquet
-from recloop.data.vocabulary import Vocabulary
+from recloop.data.tables import read_attributes, read_json, read_parquet
 from recloop.devices import choose
 from recloop.models import storage
-from recloop.models.base import FitContext, TrainingData
+from recloop.models.base import FitContext, TrainingData, catalogue
 from recloop.progress import track
 from recloop.training import checkpoint
 from recloop.training.config import model_config, train_config
@@ -29,17 +27,24 @@ def main(name: str) -> None:
     params = load_params()
     config, own = train_config(params), model_config(params, name)
     learnt, asked = (read_parquet(ARTIFACTS / "split" / f"{part}.parquet") for part in ("train", "valid"))
-    items = Vocabulary(learnt[ITEM])
+    kind, attributes = models.find(name), read_attributes(ARTIFACTS / "clean")
+    items = catalogue(kind, learnt, attributes.items)
     valid = None
     if asked.height:
         made, masked = read_json(ARTIFACTS / "split" / "split.json"), config.early_stopping.mask_seen
-        valid, _, _ = examples(learnt, asked, items, mode=made["targets"], mask_seen=masked, strategy=made["strategy"])
-    data = TrainingData(
-        histories=Contexts.from_frame(learnt, Vocabulary(learnt[USER]), items), n_items=len(items), valid=valid
-    )
+        valid, _, _ = examples(
+            learnt,
+            asked,
+            items,
+            mode=made["targets"],
+            mask_seen=masked,
+            strategy=made["strategy"],
+            people=attributes.users,
+        )
+    data = replace(TrainingData.from_tables(learnt, items, attributes), valid=valid)
 
     device, scratch = choose(config.device), ARTIFACTS / "checkpoints" / name
-    model = models.find(name)(own, len(items), device)
+    model = kind(own, len(items), device)
     curves = train(model, data, config, FitContext(device=device, seed=config.seed, progress=track), scratch)
     storage.save(model, items, ARTIFACTS / "models" / name, seed=config.seed)
     curves.write_csv(ARTIFACTS / "curves", name)

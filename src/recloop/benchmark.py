@@ -24,7 +24,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -37,10 +37,11 @@ from numpy.typing import NDArray
 from recloop import devices, models
 from recloop.columns import ITEM, TIME, USER, VALUE
 from recloop.config import SEEDS, parse
-from recloop.data.sequences import Contexts, Examples
+from recloop.data.sequences import Examples
 from recloop.data.splits import Account, examples
 from recloop.data.tables import (
     TIMESTAMP,
+    Attributes,
     canonical_attributes,
     canonical_interactions,
     canonical_knowledge,
@@ -117,14 +118,14 @@ def run(
     _check_seed(seed)
     _check_out(out)
     data = _read(train, test, valid)
-    features = _attributes(items, users, knowledge)
-    task = _task(data, test, negatives)
+    attributes = _attributes(items, users, knowledge)
+    task = _task(kind, data, attributes, test, negatives)
 
     trainee = kind(config, len(task.catalogue), where)
     started = time.perf_counter()
     passes = _fit(trainee, task.training, FitContext(device=where, seed=seed, progress=track))
     fitted = time.perf_counter()
-    values = _measure(trainee, task, wanted, features)
+    values = _measure(trainee, task, wanted, attributes.items)
     ranked = time.perf_counter()
 
     means, ci95 = _means(values, SAMPLED if task.sampled else "", seed)
@@ -157,7 +158,7 @@ class _Task:
     """What the files come to in terms of indices: what to learn from, and what is asked.
 
     Attributes:
-        catalogue: the items of `train`.
+        catalogue: the items of `train`, and those of the items table for a model that can score unseen ones.
         learners: the users of `train`.
         training: what the model may learn from.
         asked: one question a test user.
@@ -299,29 +300,32 @@ def _canonical(frame: pl.DataFrame, order: str | None, origin: str) -> pl.DataFr
     return made
 
 
-def _attributes(items: Path | None, users: Path | None, knowledge: Path | None) -> pl.DataFrame | None:
-    """The items' attributes; the other tables are only checked, as no model takes them yet."""
-    if users is not None:
-        canonical_attributes(read_parquet(users), USER, str(users))
-    if knowledge is not None:
-        canonical_knowledge(read_parquet(knowledge), str(knowledge))
-    return None if items is None else canonical_attributes(read_parquet(items), ITEM, str(items))
+def _attributes(items: Path | None, users: Path | None, knowledge: Path | None) -> Attributes:
+    return Attributes(
+        items=None if items is None else canonical_attributes(read_parquet(items), ITEM, str(items)),
+        users=None if users is None else canonical_attributes(read_parquet(users), USER, str(users)),
+        knowledge=None if knowledge is None else canonical_knowledge(read_parquet(knowledge), str(knowledge)),
+    )
 
 
-def _task(data: _Data, test: Path, negatives: Path | None) -> _Task:
-    catalogue, learners = Vocabulary(data.train[ITEM]), Vocabulary(data.train[USER])
+def _task(kind: type[Model], data: _Data, attributes: Attributes, test: Path, negatives: Path | None) -> _Task:
+    catalogue, learners = models.catalogue(kind, data.train, attributes.items), Vocabulary(data.train[USER])
     asked, people, account = examples(
-        pl.concat([data.train, data.valid]), data.test, catalogue, mode="all", mask_seen=negatives is None
+        pl.concat([data.train, data.valid]),
+        data.test,
+        catalogue,
+        mode="all",
+        mask_seen=negatives is None,
+        people=attributes.users,
     )
     if not len(asked):
         raise DataError(f"{test} leaves nothing to find, as training has all of its rows; give other test rows.")
     return _Task(
         catalogue=catalogue,
         learners=learners,
-        training=TrainingData(
-            histories=Contexts.from_frame(data.train, learners, catalogue),
-            n_items=len(catalogue),
-            valid=_validation(data, catalogue),
+        training=replace(
+            TrainingData.from_tables(data.train, catalogue, attributes),
+            valid=_validation(data, catalogue, attributes.users),
         ),
         asked=asked,
         people=people,
@@ -330,12 +334,12 @@ def _task(data: _Data, test: Path, negatives: Path | None) -> _Task:
     )
 
 
-def _validation(data: _Data, catalogue: Vocabulary) -> Examples | None:
+def _validation(data: _Data, catalogue: Vocabulary, people: pl.DataFrame | None) -> Examples | None:
     """All validation rows of a user as one question, whose context is the training rows."""
     if data.valid.is_empty():
         return None
     later = _moved(data.valid, _last(data.train) + 1)
-    asked = examples(data.train, later, catalogue, mode="all")[0]
+    asked = examples(data.train, later, catalogue, mode="all", people=people)[0]
     return asked if len(asked) else None
 
 

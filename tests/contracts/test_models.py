@@ -1,5 +1,6 @@
 """What every model in `recloop.models` must do; a new file there is tested here without being named."""
 
+import importlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,44 +13,32 @@ from recloop import models
 from recloop.config import Config
 from recloop.data.sequences import Contexts, Examples
 from recloop.data.vocabulary import Vocabulary
-from recloop.models.base import FitContext, IterativeModel, Model, ModelConfig, TrainingData
+from recloop.models.base import FitContext, IterativeModel, Model, ModelConfig
 from recloop.models.storage import load, save
 from recloop.training import checkpoint
 from recloop.training.config import EarlyStopping
 from recloop.training.validation import validate
+from tests.support.planted import CLUSTERS, ITEMS_EACH, N_ITEMS, contexts, data, planted
 
 CPU = torch.device("cpu")
 CONTEXT = FitContext(device=CPU, seed=3)
-CLUSTERS, ITEMS_EACH, USERS_EACH = 3, 8, 40
-N_ITEMS = CLUSTERS * ITEMS_EACH
-QUICK: dict[str, dict[str, Any]] = {
-    "als": {"factors": 8, "iterations": 4, "regularization": 1.0},
-    "sasrec": {"dim": 16, "layers": 1, "max_length": 6, "batch_size": 16, "learning_rate": 0.02, "epochs": 12},
-}
-ASKED = Contexts.from_lists([[0, 1, 2], [], [9], [23, 17, 16, 17, 18, 19, 20, 21, 22, 16, 17], [4, 12]])
+ASKED = contexts([[0, 1, 2], [], [9], [23, 17, 16, 17, 18, 19, 20, 21, 22, 16, 17], [4, 12]])
 """Five histories: ordinary, empty, of one event, with repeats and longer than a model may look back, and mixed."""
 
 
-def planted(seed: int = 7) -> list[list[int]]:
-    """Histories of people who mostly stay in one of three clusters of items, unequally popular."""
-    random = np.random.default_rng(seed)
-    histories = []
-    for user in range(CLUSTERS * USERS_EACH):
-        own = user % CLUSTERS * ITEMS_EACH + random.permutation(ITEMS_EACH)[: random.integers(4, 7)]
-        noise = random.integers(0, N_ITEMS, random.integers(0, 2))
-        histories.append(list(dict.fromkeys([*own.tolist(), *noise.tolist()])))
-    return histories
+def quick(name: str) -> dict[str, Any]:
+    """Parameters with which a model learns the small world within seconds: `QUICK` of its own test module."""
+    return getattr(importlib.import_module(f"tests.models.test_{name}"), "QUICK", {})
 
 
 def untrained(name: str, n_items: int = N_ITEMS, device: torch.device = CPU) -> Model:
     kind = models.find(name)
-    return kind(kind.Config(**QUICK.get(name, {})), n_items, device)
+    return kind(kind.Config(**quick(name)), n_items, device)
 
 
 def fitted(name: str, histories: list[list[int]], n_items: int = N_ITEMS, seed: int = 3) -> Model:
     model = untrained(name, n_items)
-    data = TrainingData(histories=Contexts.from_lists(histories), n_items=n_items)
-    model.fit(data, replace(CONTEXT, seed=seed))
+    model.fit(data(histories, n_items), replace(CONTEXT, seed=seed))
     return model
 
 
@@ -67,7 +56,10 @@ def test_the_class_says_what_it_is_and_needs(name: str) -> None:
     kind = models.find(name)
     assert kind.name() == name
     assert kind.__doc__
-    assert kind.needs <= {"timestamps", "values"}
+    known = {"timestamps", "values", "item_text", "item_features", "item_vectors", "user_features", "knowledge"}
+    assert kind.needs <= known
+    assert kind.takes <= known
+    assert not kind.needs & kind.takes
     assert issubclass(kind.Config, ModelConfig)
     assert kind.Config is not ModelConfig
     assert issubclass(kind.Config, Config)
@@ -80,6 +72,10 @@ def test_scores_cover_the_catalogue_and_are_finite(trained: Model) -> None:
     assert scores.dtype == torch.float32
     assert not scores.requires_grad
     assert torch.isfinite(scores).all()
+
+
+def test_people_without_features_get_an_answer_too(trained: Model) -> None:
+    assert torch.isfinite(trained.score(replace(ASKED, features=None))).all()
 
 
 def test_no_contexts_give_no_scores(trained: Model) -> None:
@@ -131,19 +127,19 @@ def test_the_same_seed_gives_the_same_model_and_leaves_global_randomness_alone(n
 
 @pytest.mark.parametrize("histories", [[[0]], [[0], [0]], [[0, 0, 0]]])
 def test_a_catalogue_of_one_item(name: str, histories: list[list[int]]) -> None:
-    scores = fitted(name, histories, n_items=1).score(Contexts.from_lists([[0], []]))
+    scores = fitted(name, histories, n_items=1).score(contexts([[0], []]))
     assert scores.shape == (2, 1)
     assert torch.isfinite(scores).all()
 
 
 def test_one_user(name: str) -> None:
-    scores = fitted(name, [[2, 0, 1]], n_items=4).score(Contexts.from_lists([[2], [3]]))
+    scores = fitted(name, [[2, 0, 1]], n_items=4).score(contexts([[2], [3]]))
     assert scores.shape == (2, 4)
     assert torch.isfinite(scores).all()
 
 
 def test_users_without_events_do_no_harm(name: str) -> None:
-    scores = fitted(name, [[], [0, 1], [], [1, 2], []], n_items=3).score(Contexts.from_lists([[0], []]))
+    scores = fitted(name, [[], [0, 1], [], [1, 2], []], n_items=3).score(contexts([[0], []]))
     assert torch.isfinite(scores).all()
 
 
@@ -167,11 +163,13 @@ def test_similarity_covers_the_catalogue_and_an_item_is_most_like_itself(trained
 
 
 def test_it_learns_what_popularity_cannot(name: str, trained: Model) -> None:
-    if name == "popularity":
+    if not trained.personal:
+        alike = trained.score(contexts([[8, 9, 10], [16, 17, 18], []]))
+        assert torch.equal(alike, alike[:1].expand(3, -1))
         return
     histories = [history[:4] for history in planted(seed=8)]
     examples = Examples(
-        histories=Contexts.from_lists(histories),
+        histories=contexts(histories),
         users=np.arange(len(histories)),
         stops=np.full(len(histories), 3),
         offsets=np.arange(len(histories) + 1),
@@ -183,18 +181,18 @@ def test_it_learns_what_popularity_cannot(name: str, trained: Model) -> None:
 
 
 def test_a_pass_taken_up_from_a_checkpoint_is_the_same_pass(name: str, tmp_path: Path) -> None:
-    data = TrainingData(histories=Contexts.from_lists(planted()), n_items=N_ITEMS)
+    world = data(planted())
     straight, interrupted, resumed = untrained(name), untrained(name), untrained(name)
     if not isinstance(straight, IterativeModel):
         return
     assert isinstance(interrupted, IterativeModel)
     assert isinstance(resumed, IterativeModel)
-    straight.begin(data, CONTEXT)
+    straight.begin(world, CONTEXT)
     losses = [straight.advance(CONTEXT) for _ in range(3)]
-    interrupted.begin(data, CONTEXT)
+    interrupted.begin(world, CONTEXT)
     assert interrupted.advance(CONTEXT) == losses[0]
     checkpoint.write(tmp_path, "x", interrupted.training_state())
-    resumed.begin(data, CONTEXT)
+    resumed.begin(world, CONTEXT)
     resumed.load_training_state(checkpoint.read(tmp_path, "x"))
     assert [resumed.advance(CONTEXT), resumed.advance(CONTEXT)] == losses[1:]
     for key, tensor in straight.tensors().items():
@@ -220,8 +218,7 @@ def test_cuda_scores_like_the_cpu(trained: Model) -> None:
 def test_cuda_training_ranks_own_clusters_first(name: str) -> None:
     device = torch.device("cuda")
     model = untrained(name, device=device)
-    data = TrainingData(histories=Contexts.from_lists(planted()), n_items=N_ITEMS)
-    model.fit(data, FitContext(device=device, seed=3))
-    if name != "popularity":
-        scores = model.score(Contexts.from_lists([[8, 9, 10], [16, 17, 18]])).cpu().view(2, CLUSTERS, ITEMS_EACH)
+    model.fit(data(planted()), FitContext(device=device, seed=3))
+    if model.personal:
+        scores = model.score(contexts([[8, 9, 10], [16, 17, 18]])).cpu().view(2, CLUSTERS, ITEMS_EACH)
         assert scores.mean(dim=2).argmax(dim=1).tolist() == [1, 2]

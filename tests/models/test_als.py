@@ -10,6 +10,7 @@ from recloop.models import als
 from recloop.models.als import ALS, ALSConfig
 from recloop.models.base import FitContext, TrainingData
 
+QUICK = {"factors": 8, "iterations": 4, "regularization": 1.0}
 CONTEXT = FitContext(device=torch.device("cpu"), seed=1)
 HISTORIES = replace(
     Contexts.from_lists([[0, 1, 3], [], [1, 2], [2, 0, 2, 3, 4], [4]]),

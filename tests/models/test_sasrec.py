@@ -10,6 +10,7 @@ from recloop.errors import ConfigError, ModelError
 from recloop.models.base import FitContext, TrainingData
 from recloop.models.sasrec import SASRec, SASRecConfig, _Windows, _with_start
 
+QUICK = {"dim": 16, "layers": 1, "max_length": 6, "batch_size": 16, "learning_rate": 0.02, "epochs": 12}
 CONTEXT = FitContext(device=torch.device("cpu"), seed=1)
 SMALL = {"dim": 8, "layers": 2, "heads": 2, "max_length": 4, "batch_size": 8, "learning_rate": 0.02, "epochs": 25}
 
@@ -60,8 +61,8 @@ def test_an_empty_history_is_answered_with_what_people_begin_with() -> None:
 
 def test_training_in_bigger_padding_gives_the_same_states() -> None:
     model = trained([[0, 1, 2]], 3, epochs=1)
-    short = model._network(torch.tensor([[3, 0, 1]]))
-    padded = model._network(torch.tensor([[-1, 3, 0, 1]]))
+    short = model.network(torch.tensor([[3, 0, 1]]))
+    padded = model.network(torch.tensor([[-1, 3, 0, 1]]))
     torch.testing.assert_close(padded[:, 1:], short)
 
 

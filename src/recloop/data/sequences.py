@@ -3,8 +3,9 @@
 Shapes: B contexts in a batch, N events in all of them, L positions of a padded batch, I items, E examples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recloop.columns import ITEM, TIME, USER, VALUE
+from recloop.data.features import Features, aligned
 from recloop.data.vocabulary import UNKNOWN, Vocabulary
 
 
@@ -24,12 +26,14 @@ class Contexts:
         items: int64 (N,), indices into the catalogue, never `UNKNOWN`.
         timestamps: int64 (N,), microseconds since 1970 UTC; the order alone counts where times are not known.
         values: float32 (N,), ratings or weights.
+        features: of the B people, if anything is known of them besides their history.
     """
 
     offsets: NDArray[np.int64]
     items: NDArray[np.int64]
     timestamps: NDArray[np.int64]
     values: NDArray[np.float32]
+    features: Features | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -55,7 +59,22 @@ class Contexts:
             items=self.items[picked],
             timestamps=self.timestamps[picked],
             values=self.values[picked],
+            features=None if self.features is None else self.features.take(rows),
         )
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All columns by name; `from_arrays` makes equal contexts of them."""
+        features = (
+            {} if self.features is None else {f"features.{key}": value for key, value in vars(self.features).items()}
+        )
+        return {key: value for key, value in vars(self).items() if key != "features"} | features
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Contexts":
+        """What `arrays` gave."""
+        features = {key.partition(".")[2]: value for key, value in arrays.items() if key.startswith("features.")}
+        own = {key: value for key, value in arrays.items() if not key.startswith("features.")}
+        return cls(**own, features=Features(**features) if features else None)
 
     def padded(self, length: int, padding: int) -> NDArray[np.int64]:
         """The last `length` items of each context, int64 (B, L), filled with `padding` on the left."""
@@ -86,10 +105,13 @@ class Contexts:
         return cls(offsets=offsets, items=items, timestamps=timestamps, values=np.ones(len(items), dtype=np.float32))
 
     @classmethod
-    def from_frame(cls, frame: pl.DataFrame, users: Vocabulary, items: Vocabulary) -> "Contexts":
+    def from_frame(
+        cls, frame: pl.DataFrame, users: Vocabulary, items: Vocabulary, people: pl.DataFrame | None = None
+    ) -> "Contexts":
         """One context for every user of the vocabulary from canonical interactions; unknown users and items drop out.
 
-        Events of one user are in time order; ties keep the order of the frame.
+        Events of one user are in time order; ties keep the order of the frame. `people` is the users table, if there is
+        one; the contexts get its features.
         """
         user = users.encode(frame[USER])
         item = items.encode(frame[ITEM])
@@ -103,6 +125,7 @@ class Contexts:
             items=item[order],
             timestamps=time[order].astype(np.int64),
             values=frame[VALUE].to_numpy()[order].astype(np.float32),
+            features=None if people is None else Features.from_frame(aligned(people, USER, users)),
         )
 
 

@@ -126,6 +126,7 @@ def examples(
     mode: Targets,
     mask_seen: bool = True,
     strategy: Strategy = "temporal",
+    people: pl.DataFrame | None = None,
 ) -> tuple[Examples, Vocabulary, Account]:
     """Questions about the users of `targets`.
 
@@ -145,6 +146,7 @@ def examples(
         mode: see above.
         mask_seen: drop targets whose item is in their context already, as masking leaves no way to find them.
         strategy: how `known` and `targets` were divided.
+        people: the users table, for the features of contexts.
 
     Returns:
         The examples, by user and time; the vocabulary of the users of `targets`, whose index is the row of
@@ -154,7 +156,7 @@ def examples(
     known = known.filter(pl.col(USER).is_in(users.ids.implode()))
     last_out = strategy == "leave_last_out"
     shown = known if mode == "all" or last_out else pl.concat([known, targets.select(known.columns)])
-    histories = Contexts.from_frame(shown, users, items)
+    histories = Contexts.from_frame(shown, users, items, people)
 
     asked = _asked(targets, users, items)
     if mode == "all":

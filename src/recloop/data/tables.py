@@ -48,6 +48,15 @@ class Tables:
         return {name: frame for name, frame in frames.items() if frame is not None}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Attributes:
+    """The optional canonical tables: what is known besides interactions."""
+
+    items: pl.DataFrame | None = None
+    users: pl.DataFrame | None = None
+    knowledge: pl.DataFrame | None = None
+
+
 def canonical_interactions(frame: pl.DataFrame, origin: str) -> pl.DataFrame:
     """Bring interactions to their canonical types and order.
 
@@ -112,6 +121,12 @@ def read_parquet(path: Path, origin: str | None = None) -> pl.DataFrame:
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{origin} is not a readable Parquet file ({reason}); fetch or write it again.") from None
+
+
+def read_attributes(folder: Path) -> Attributes:
+    """The optional tables of a folder of canonical tables."""
+    paths = {field.name: folder / f"{field.name}.parquet" for field in fields(Attributes)}
+    return Attributes(**{name: read_parquet(path) for name, path in paths.items() if path.is_file()})
 
 
 @contextmanager

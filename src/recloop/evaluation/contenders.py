@@ -6,9 +6,9 @@ from typing import Any
 import polars as pl
 import torch
 
-from recloop.columns import ITEM, USER
+from recloop.columns import ITEM
 from recloop.config import parse
-from recloop.data.sequences import Contexts
+from recloop.data.tables import Attributes
 from recloop.data.vocabulary import Vocabulary
 from recloop.evaluation.gate import Contender, GateConfig
 from recloop.evaluation.questions import Questions
@@ -65,8 +65,8 @@ def fit(
         ConfigError: a value is not a parameter of it.
     """
     kind = find(name)
-    users, catalogue = Vocabulary(train[USER]), Vocabulary(train[ITEM])
+    catalogue = Vocabulary(train[ITEM])
     model = kind(parse(kind.Config, values, f"params.yaml: train.{name}"), len(catalogue), device)
-    data = TrainingData(histories=Contexts.from_frame(train, users, catalogue), n_items=len(catalogue))
+    data = TrainingData.from_tables(train, catalogue, Attributes())
     model.fit(data, FitContext(device=device, seed=seed, progress=progress))
     return model, catalogue

@@ -58,6 +58,7 @@ class Questions:
             items=item[known],
             timestamps=asked.histories.timestamps[known],
             values=asked.histories.values[known],
+            features=asked.histories.features,
         )
         stops = before[starts + asked.stops] - before[starts]
         return replace(asked, histories=histories, stops=stops, targets=index[asked.targets])
@@ -88,6 +89,7 @@ def ask(
     mask_seen: bool = True,
     max_examples: int | None = None,
     seed: int = 0,
+    people: pl.DataFrame | None = None,
 ) -> Questions:
     """The questions of a split's test part; train and validation, and test itself in its order of time, are context.
 
@@ -101,6 +103,7 @@ def ask(
         max_examples: ask about as many users, drawn at random, as this many questions allow, at least one; each is
             asked about completely, so the mean over users stays unbiased. `None` asks about all.
         seed: seeds the draw.
+        people: the users table, for models that look at people's attributes.
 
     Raises:
         DataError: there is nothing to ask.
@@ -114,6 +117,7 @@ def ask(
         mode=targets,
         mask_seen=mask_seen,
         strategy=strategy,
+        people=people,
     )
     if not len(asked):
         raise DataError(

@@ -9,9 +9,9 @@ import pkgutil
 from functools import cache
 
 from recloop.errors import ModelError
-from recloop.models.base import IterativeModel, Model
+from recloop.models.base import IterativeModel, Model, catalogue
 
-_NO_MODELS = frozenset({"base", "storage"})
+_NO_MODELS = frozenset({"base", "neural", "storage"})
 
 
 @cache
@@ -39,4 +39,4 @@ def find(name: str) -> type[Model]:
     return classes[0]
 
 
-__all__ = ["IterativeModel", "Model", "find", "names"]
+__all__ = ["IterativeModel", "Model", "catalogue", "find", "names"]

@@ -6,15 +6,21 @@ Shapes: B contexts in a batch, I items of the catalogue, D dimensions.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Generic
+from typing import Any, ClassVar, Generic, Self
 
 import numpy as np
+import polars as pl
 import torch
 from torch import Tensor
 from typing_extensions import TypeVar, override
 
+from recloop.columns import ITEM, USER
 from recloop.config import Config
+from recloop.data.features import aligned, texts, vector_column
+from recloop.data.knowledge import Knowledge
 from recloop.data.sequences import Contexts, Examples
+from recloop.data.tables import Attributes
+from recloop.data.vocabulary import Vocabulary
 from recloop.errors import ModelError
 
 T = TypeVar("T")
@@ -34,11 +40,28 @@ class TrainingData:
         histories: one context a training user: every event before the split, nothing after it.
         n_items: size of the catalogue, I.
         valid: questions from between training and test, for early stopping; `None` where there are none.
+        items: attributes of the catalogue, row i those of item i, without ids; `None` where no table is there.
+        knowledge: a graph about the items, if there is one.
+
+    Attributes of people are the features of `histories`.
     """
 
     histories: Contexts
     n_items: int
     valid: Examples | None = None
+    items: pl.DataFrame | None = None
+    knowledge: Knowledge | None = None
+
+    @classmethod
+    def from_tables(cls, interactions: pl.DataFrame, catalogue: Vocabulary, attributes: Attributes) -> Self:
+        """What there is to learn from canonical interactions and the optional tables, without validation."""
+        users = Vocabulary(interactions[USER])
+        return cls(
+            histories=Contexts.from_frame(interactions, users, catalogue, attributes.users),
+            n_items=len(catalogue),
+            items=None if attributes.items is None else aligned(attributes.items, ITEM, catalogue),
+            knowledge=None if attributes.knowledge is None else Knowledge.from_frame(attributes.knowledge, catalogue),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +87,8 @@ def check_needs(kind: "type[Model]", data: TrainingData) -> None:
     """Refuse data that lack what the model class `kind` needs.
 
     Raises:
-        ModelError: it needs timestamps and no history holds two different ones, or values and all are equal.
+        ModelError: it needs timestamps and no history holds two different ones, or values and all are equal, or a table
+            that is not there; the message names it.
     """
     events = data.histories
     within = np.diff(events.rows) == 0
@@ -78,6 +102,41 @@ def check_needs(kind: "type[Model]", data: TrainingData) -> None:
             f"{kind.name()} needs ratings, but all values are {events.values[0]:g}; give real values or leave the "
             "model out."
         )
+    for need, (table, _) in _TABLES.items():
+        if need in kind.needs and not _has(need, data):
+            raise ModelError(
+                f"{kind.name()} needs {_TABLES[need][1]}; add it to the table '{table}' or leave the model out."
+            )
+
+
+_TABLES = {
+    "item_features": ("items", "attributes of items"),
+    "item_text": ("items", "a column of text about items, such as a title or categories"),
+    "item_vectors": ("items", "a column of item vectors: lists of equally many numbers"),
+    "user_features": ("users", "attributes of people"),
+    "knowledge": ("knowledge", "triples about items of the catalogue"),
+}
+"""What a model may need besides interactions: the table that holds it, and what it is called."""
+
+
+def _has(need: str, data: TrainingData) -> bool:
+    match need:
+        case "knowledge":
+            return data.knowledge is not None and data.knowledge.about_items()
+        case "user_features":
+            return data.histories.features is not None and len(data.histories.features.buckets) > 0
+        case "item_text":
+            return data.items is not None and any(texts(data.items))
+        case "item_vectors":
+            return data.items is not None and vector_column(data.items) is not None
+        case _:
+            return data.items is not None and bool(data.items.width)
+
+
+def catalogue(kind: "type[Model]", interactions: pl.DataFrame, items: pl.DataFrame | None) -> Vocabulary:
+    """The items that a model of class `kind` knows: those of the interactions, or of the items table too."""
+    learnt = interactions[ITEM]
+    return Vocabulary(learnt if items is None or not kind.cold_items else pl.concat([learnt, items[ITEM]]))
 
 
 def answer_nobody(scores: Tensor, contexts: Contexts, popularity: Tensor) -> Tensor:
@@ -97,11 +156,18 @@ class Model(ABC, Generic[C_co]):
 
     Class attributes:
         Config: the type of its parameters, the type argument of the class.
-        needs: what it requires of the data: ``timestamps`` (the order of events), ``values`` (ratings).
+        needs: what it requires of the data: ``timestamps`` (the order of events), ``values`` (ratings), ``item_text``,
+            ``item_features``, ``item_vectors``, ``user_features``, ``knowledge``.
+        takes: what it makes use of where it is there.
+        personal: whether its answer depends on the history.
+        cold_items: whether it can score items without any interaction: its catalogue is the whole items table.
     """
 
     Config: ClassVar[type[ModelConfig]] = ModelConfig
     needs: ClassVar[frozenset[str]] = frozenset()
+    takes: ClassVar[frozenset[str]] = frozenset()
+    personal: ClassVar[bool] = True
+    cold_items: ClassVar[bool] = False
 
     def __init__(self, config: C_co, n_items: int, device: torch.device | None = None) -> None:
         self.config = config

@@ -34,6 +34,7 @@ class Popularity(Model[PopularityConfig]):
     """
 
     Config = PopularityConfig
+    personal = False
 
     @override
     def fit(self, data: TrainingData, context: FitContext) -> None:

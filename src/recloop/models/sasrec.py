@@ -5,8 +5,7 @@ in Klenitskiy and Vasilev, "Turning dross into gold loss", RecSys 2023, which be
 Shapes: B contexts, I items, D dimensions, L positions, W windows of training.
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -15,9 +14,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from typing_extensions import override
 
-from recloop import devices
 from recloop.data.sequences import Contexts
-from recloop.models.base import FitContext, IterativeModel, ModelConfig, TrainingData, check_needs
+from recloop.models.base import FitContext, TrainingData
+from recloop.models.neural import NeuralConfig, NeuralModel
 from recloop.nn.dropout import Dropout
 from recloop.nn.losses import sampled_softmax_loss, softmax_loss
 from recloop.nn.negatives import uniform
@@ -27,7 +26,7 @@ from recloop.nn.transformer import Block, causal_mask
 _PADDING = -1
 
 
-class SASRecConfig(ModelConfig):
+class SASRecConfig(NeuralConfig):
     """Parameters of `SASRec`.
 
     Attributes:
@@ -38,10 +37,8 @@ class SASRecConfig(ModelConfig):
         max_length: newest events that the model looks at, L.
         loss: ``softmax`` over all items, or ``sampled_softmax`` over the target and `negatives` drawn items.
         negatives: items drawn for each batch, for ``sampled_softmax``.
-        learning_rate: of Adam.
-        weight_decay: share of each weight taken off in a step, times the learning rate.
-        batch_size: windows of `max_length` events a step.
-        epochs: most passes over the data; early stopping may end training before.
+
+    A training example is a window of `max_length` events.
     """
 
     dim: int = Field(default=64, ge=1)
@@ -52,7 +49,6 @@ class SASRecConfig(ModelConfig):
     loss: Literal["softmax", "sampled_softmax"] = "softmax"
     negatives: int = Field(default=256, ge=1)
     learning_rate: float = Field(default=0.003, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
     batch_size: int = Field(default=64, ge=1)
     epochs: int = Field(default=30, ge=1)
 
@@ -95,7 +91,7 @@ class _Network(nn.Module):
         return self.norm(states[:, -1] if newest_only else states)
 
 
-class SASRec(IterativeModel[SASRecConfig]):
+class SASRec(NeuralModel[SASRecConfig, _Network]):
     """Scores = ``h . e_i``, with ``h`` (D,) the state after the newest event and ``e_i`` (D,) the items' embeddings.
 
     Every history begins with a start token, so an empty one is answered with what people begin with. Training cuts the
@@ -109,80 +105,28 @@ class SASRec(IterativeModel[SASRecConfig]):
     Config = SASRecConfig
     needs = frozenset({"timestamps"})
 
-    @property
     @override
-    def epochs(self) -> int:
-        return self.config.epochs
-
-    @override
-    def begin(self, data: TrainingData, context: FitContext) -> None:
-        check_needs(type(self), data)
+    def prepare(self, data: TrainingData, context: FitContext) -> int:
         self._windows = _Windows(_with_start(data.histories, self.n_items), self.config.max_length)
-        self._network = self._new_network()
-        self._network.initialise(torch.Generator(self.device).manual_seed(context.seed))
-        self._optimiser = torch.optim.AdamW(
-            self._network.parameters(),
-            lr=self.config.learning_rate,
-            weight_decay=self.config.weight_decay,
-            fused=True,
-        )
-        self._epoch = 0
+        return len(self._windows)
 
     @override
-    def advance(self, context: FitContext) -> float:
-        seed = int(np.random.SeedSequence([context.seed, self._epoch]).generate_state(1)[0])
-        generator = torch.Generator(self.device).manual_seed(seed)
-        order = np.random.default_rng(seed).permutation(len(self._windows))
-        total, count = torch.zeros((), device=self.device), 0
-        self._network.train()
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []), torch.enable_grad():
-            torch.manual_seed(seed)
-            for start in range(0, len(order), self.config.batch_size):
-                sequences, targets = self._windows.batch(order[start : start + self.config.batch_size])
-                loss = self._loss(sequences.to(self.device), targets.to(self.device), generator)
-                self._optimiser.zero_grad()
-                loss.backward()
-                self._optimiser.step()
-                total += loss.detach() * len(targets)
-                count += len(targets)
-        self._network.eval()
-        self._epoch += 1
-        return total.item() / max(1, count)
-
-    def _loss(self, sequences: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
-        with devices.autocast(self.device):
-            hidden = self._network(sequences)[sequences >= 0]
-            items = self.item_vectors()
-            if self.config.loss == "softmax":
-                return softmax_loss(hidden, items, targets)
-            sampled = uniform(self.n_items, self.config.negatives, generator)
-            return sampled_softmax_loss(hidden, items, targets, sampled)
+    def new_network(self) -> _Network:
+        return _Network(self.config, self.n_items)
 
     @override
-    def training_state(self) -> dict[str, Any]:
-        moments = self._optimiser.state_dict()["state"]
-        return {
-            "epoch": self._epoch,
-            "parameters": self.tensors(),
-            "moments": [moments[index] for index in sorted(moments)],
-        }
+    def initialise(self, generator: torch.Generator) -> None:
+        self.network.initialise(generator)
 
     @override
-    def load_training_state(self, state: Mapping[str, Any]) -> None:
-        self._epoch = state["epoch"]
-        self._take(state["parameters"])
-        groups = self._optimiser.state_dict()["param_groups"]
-        self._optimiser.load_state_dict({"state": dict(enumerate(state["moments"])), "param_groups": groups})
-
-    @override
-    def tensors(self) -> dict[str, Tensor]:
-        return dict(self._network.state_dict())
-
-    @override
-    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        self._network = self._new_network()
-        self._take(tensors)
-        self._network.eval()
+    def loss(self, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
+        sequences, targets = (part.to(self.device) for part in self._windows.batch(rows))
+        hidden = self.network(sequences)[sequences >= 0]
+        items = self.item_vectors()
+        if self.config.loss == "softmax":
+            return softmax_loss(hidden, items, targets)
+        sampled = uniform(self.n_items, self.config.negatives, generator)
+        return sampled_softmax_loss(hidden, items, targets, sampled)
 
     @override
     def score(self, contexts: Contexts) -> Tensor:
@@ -194,20 +138,11 @@ class SASRec(IterativeModel[SASRecConfig]):
         started = _with_start(contexts, self.n_items)
         length = min(self.config.max_length, int(started.lengths.max(initial=1)))
         sequences = torch.from_numpy(started.padded(length, _PADDING)).to(self.device)
-        return self._network(sequences, newest_only=True)
+        return self.network(sequences, newest_only=True)
 
     @override
     def item_vectors(self) -> Tensor:
-        return self._network.items.weight[: self.n_items]
-
-    def _new_network(self) -> _Network:
-        with torch.device("meta"):
-            network = _Network(self.config, self.n_items)
-        return network.to_empty(device=self.device)
-
-    def _take(self, tensors: Mapping[str, Tensor]) -> None:
-        for name, parameter in self._network.state_dict().items():
-            parameter.copy_(self._tensor(tensors, name, tuple(parameter.shape)))
+        return self.network.items.weight[: self.n_items]
 
 
 class _Windows:
@@ -248,4 +183,5 @@ def _with_start(contexts: Contexts, start: int) -> Contexts:
         items=np.insert(contexts.items, at, start),
         timestamps=np.insert(contexts.timestamps, at, 0),
         values=np.insert(contexts.values, at, 0),
+        features=contexts.features,
     )

@@ -10,7 +10,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -77,7 +77,7 @@ class Bundle:
                 model=model,
                 vocabulary=vocabulary,
                 users=Vocabulary(read_parquet(folder / USERS)[USER]),
-                histories=Contexts(**load_file(folder / HISTORIES)),
+                histories=Contexts.from_arrays(load_file(folder / HISTORIES)),
                 items=read_parquet(folder / ITEMS),
             )
         except (ModelError, DataError) as error:
@@ -101,6 +101,7 @@ def write_bundle(
     seed: int,
     interactions: pl.DataFrame,
     items: pl.DataFrame | None = None,
+    people: pl.DataFrame | None = None,
     record: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write a bundle to `folder` in one step, replacing what is there, and return its manifest.
@@ -115,15 +116,18 @@ def write_bundle(
         interactions: canonical interactions, all that are known; their users become the known users, with those of
             their events that lie in the catalogue.
         items: canonical items table, if there is one; only the catalogue's items are kept.
+        people: canonical users table, if there is one; the known users' features are kept, not the table.
         record: where the bundle comes from (``git_revision``, ``data``, ``params``, ``metrics`` ...), for the manifest.
     """
     users = Vocabulary(interactions[USER])
-    histories = Contexts.from_frame(interactions, users, vocabulary)
+    histories = Contexts.from_frame(
+        interactions, users, vocabulary, people if "user_features" in model.needs | model.takes else None
+    )
     with replacing(folder) as scratch:
         storage.save(model, vocabulary, scratch, seed=seed)
         write_parquet(_attributes(items, vocabulary), scratch / ITEMS)
         write_parquet(users.ids.to_frame(USER), scratch / USERS)
-        save_file(asdict(histories), scratch / HISTORIES)
+        save_file(histories.arrays(), scratch / HISTORIES)
         files = describe(scratch)
         manifest = {
             **(record or {}),

@@ -1,7 +1,7 @@
 """From raw ids to recommendations: the same scores and the same ranking as in evaluation, for one person at a time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -153,11 +153,13 @@ class Recommender:
 
     def _context(self, user_id: str | None, history: Sequence[Past] | None) -> tuple[Contexts, int]:
         """A batch of one context, and how many of its events lie outside the catalogue."""
-        if history is not None:
-            return self._encode(history)
+        known = None
         if user_id is not None and self._knows(user_id):
-            return self.bundle.histories.take(np.array([self.bundle.users.index(user_id)])), 0
-        return Contexts.from_lists([[]]), 0
+            known = self.bundle.histories.take(np.array([self.bundle.users.index(user_id)]))
+        if history is not None:
+            context, ignored = self._encode(history)
+            return (context if known is None else replace(context, features=known.features)), ignored
+        return known or Contexts.from_lists([[]]), 0
 
     def _encode(self, history: Sequence[Past]) -> tuple[Contexts, int]:
         items = self.bundle.vocabulary.encode([past.item_id for past in history])

@@ -12,6 +12,8 @@ from recloop.errors import ConfigError
 from recloop.models.base import ModelConfig
 
 _WHERE = "params.yaml: train"
+DEFAULT = ("popularity", "item_knn", "ease", "als", "sasrec")
+"""A field that needs nothing but interactions and trains within minutes."""
 
 
 class EarlyStopping(Config):
@@ -53,7 +55,7 @@ class TrainConfig(Config):
         early_stopping: see `EarlyStopping`.
     """
 
-    models: tuple[str, ...] = Field(default_factory=models.names, min_length=1, description="Models to train.")
+    models: tuple[str, ...] = Field(default=DEFAULT, min_length=1, description="Models to train.")
     seed: Seed = Field(default=0, description="Seeds every draw.")
     device: DeviceName = Field(default="auto", description="Where to compute.")
     early_stopping: EarlyStopping = EarlyStopping()

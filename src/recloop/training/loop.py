@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from recloop.data.sequences import Contexts, Examples
+from recloop.data.sequences import Examples
 from recloop.errors import ModelError
 from recloop.models.base import FitContext, IterativeModel, Model, TrainingData, check_needs, silent
 from recloop.training import checkpoint
@@ -134,15 +134,15 @@ def _fingerprint(model: Model, data: TrainingData, how: EarlyStopping, context: 
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
     for array in _arrays(data):
         digest.update(np.ascontiguousarray(array).data)
+    if data.items is not None:
+        digest.update(data.items.write_json().encode())
     return digest.hexdigest()
 
 
 def _arrays(data: TrainingData) -> Iterator[np.ndarray[Any, Any]]:
-    yield from _columns(data.histories)
+    yield from data.histories.arrays().values()
     if data.valid is not None:
-        yield from _columns(data.valid.histories)
+        yield from data.valid.histories.arrays().values()
         yield from (data.valid.users, data.valid.stops, data.valid.offsets, data.valid.targets)
-
-
-def _columns(contexts: Contexts) -> tuple[np.ndarray[Any, Any], ...]:
-    return (contexts.offsets, contexts.items, contexts.timestamps, contexts.values)
+    if data.knowledge is not None:
+        yield from (data.knowledge.heads, data.knowledge.relations, data.knowledge.tails)

@@ -1,0 +1,168 @@
+"""What models that are trained by gradient steps on batches have in common.
+
+Shapes: B examples of a batch, E training examples.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, Generic
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+from typing_extensions import TypeVar, override
+
+from recloop import devices
+from recloop.models.base import FitContext, IterativeModel, ModelConfig, TrainingData, check_needs
+
+
+class NeuralConfig(ModelConfig):
+    """Parameters that all models trained by gradient steps share.
+
+    Attributes:
+        learning_rate: of Adam.
+        weight_decay: share of each weight taken off in a step, times the learning rate.
+        batch_size: training examples a step; what an example is, the model says.
+        epochs: most passes over the data; early stopping may end training before.
+    """
+
+    learning_rate: float = Field(default=0.001, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    batch_size: int = Field(default=256, ge=1)
+    epochs: int = Field(default=50, ge=1)
+
+
+C_co = TypeVar("C_co", bound=NeuralConfig, default=NeuralConfig, covariant=True)
+N = TypeVar("N", bound=nn.Module, default=nn.Module)
+
+
+class NeuralModel(IterativeModel[C_co], Generic[C_co, N]):
+    """A network trained by Adam on batches of examples drawn in random order.
+
+    A subclass says what the network is, how its weights begin, what an example is and what the loss of a batch. All
+    that has been learned lies in the network's parameters and buffers. The randomness of an epoch follows from the seed
+    and the epoch's number alone, so training resumes exactly; the global generator is left as it was, so dropout may be
+    used freely. On CUDA, losses are computed with matrix products in bfloat16.
+
+    Attributes:
+        network: on `device`; in evaluation mode except while a pass is made.
+    """
+
+    network: N
+
+    @abstractmethod
+    def new_network(self) -> N:
+        """The network for this configuration and catalogue, on the meta device: no memory is taken."""
+
+    @abstractmethod
+    def initialise(self, generator: torch.Generator) -> None:
+        """Give every parameter and buffer of `network`, which are not initialised, its first value."""
+
+    @abstractmethod
+    def prepare(self, data: TrainingData, context: FitContext) -> int:
+        """Keep what training needs of `data`; returns the number of training examples, E.
+
+        Called before the network is made, so it may learn sizes from the data.
+        """
+
+    @abstractmethod
+    def loss(self, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
+        """Mean loss over the training examples `rows` (B,), with a gradient; all draws come from `generator`."""
+
+    def pass_begins(self, generator: torch.Generator) -> None:
+        """Called before each pass, for what is drawn or computed once a pass."""
+
+    def pass_ends(self) -> None:
+        """Called after each pass, without gradients: what scoring reuses goes to buffers of the network."""
+
+    def read_sizes(self, tensors: Mapping[str, Tensor]) -> None:
+        """Learn from stored tensors those sizes of the network that configuration and catalogue do not tell."""
+
+    @property
+    @override
+    def epochs(self) -> int:
+        return self.config.epochs
+
+    @override
+    def begin(self, data: TrainingData, context: FitContext) -> None:
+        check_needs(type(self), data)
+        self._n_examples = self.prepare(data, context)
+        self.network = self._allocated()
+        with torch.no_grad():
+            self.initialise(torch.Generator(self.device).manual_seed(context.seed))
+        self.optimiser = self.new_optimiser()
+        self._epoch = 0
+        self.network.eval()
+
+    def new_optimiser(self) -> torch.optim.Optimizer:
+        """What makes the steps."""
+        return torch.optim.AdamW(
+            self.network.parameters(),
+            lr=self.config.learning_rate,
+            weight_decay=self.config.weight_decay,
+            fused=True,
+        )
+
+    @override
+    def advance(self, context: FitContext) -> float:
+        seed = int(np.random.SeedSequence([context.seed, self._epoch]).generate_state(1)[0])
+        generator = torch.Generator(self.device).manual_seed(seed)
+        order = np.random.default_rng(seed).permutation(self._n_examples)
+        total = torch.zeros((), device=self.device)
+        self.network.train()
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []), torch.enable_grad():
+            torch.manual_seed(seed)
+            self.pass_begins(generator)
+            for start in range(0, len(order), self.config.batch_size):
+                rows = order[start : start + self.config.batch_size]
+                with devices.autocast(self.device):
+                    loss = self.loss(rows, generator)
+                self.optimiser.zero_grad()
+                loss.backward()
+                self.optimiser.step()
+                total += loss.detach() * len(rows)
+        self.network.eval()
+        with torch.no_grad():
+            self.pass_ends()
+        self._epoch += 1
+        return total.item() / max(1, len(order))
+
+    @override
+    def training_state(self) -> dict[str, Any]:
+        moments = self.optimiser.state_dict()["state"]
+        return {
+            "epoch": self._epoch,
+            "parameters": self.tensors(),
+            "moments": {str(index): moments[index] for index in sorted(moments)},
+        }
+
+    @override
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        self._epoch = state["epoch"]
+        self._take(state["parameters"])
+        moments = {int(index): moment for index, moment in state["moments"].items()}
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+
+    @override
+    def tensors(self) -> dict[str, Tensor]:
+        return dict(self.network.state_dict())
+
+    @override
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        self.read_sizes(tensors)
+        self.network = self._allocated()
+        self._take(tensors)
+        self.network.eval()
+
+    def _allocated(self) -> N:
+        with torch.device("meta"):
+            network = self.new_network()
+        return network.to_empty(device=self.device)
+
+    def _take(self, tensors: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.network.state_dict().items():
+                parameter.copy_(self._tensor(tensors, name, tuple(parameter.shape)))

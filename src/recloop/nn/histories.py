@@ -1,0 +1,104 @@
+"""People as the sum of what they took, so that nobody is a stranger.
+
+Kabbur, Ning and Karypis, "FISM: factored item similarity models for top-N recommender systems", KDD 2013: a person
+has no vector to learn; it is made of vectors of the items in the history, and in training without the item that is to
+be predicted.
+Shapes: B people, I items, D dimensions, N events of all B histories.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor, nn
+from typing_extensions import override
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bags:
+    """The histories of B people as sets of items.
+
+    Attributes:
+        offsets: int64 (B + 1,).
+        rows: int64 (N,), whose event it is, from 0 to B - 1.
+        items: int64 (N,).
+    """
+
+    offsets: Tensor
+    rows: Tensor
+    items: Tensor
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> Tensor:
+        """Items a person, int64 (B,)."""
+        return self.offsets.diff()
+
+
+class BagStore:
+    """Histories of many people as sets; batches of them are put together on the device.
+
+    Args:
+        matrix: people x items; its entries say who took what.
+    """
+
+    def __init__(self, matrix: sparse.csr_matrix) -> None:
+        self._offsets = matrix.indptr.astype(np.int64)
+        self._items = matrix.indices.astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def all(self, device: torch.device) -> Bags:
+        """The bags of everybody."""
+        return self.batch(np.arange(len(self)), device)
+
+    def batch(self, rows: NDArray[np.integer], device: torch.device) -> Bags:
+        """The bags of the people `rows` (B,)."""
+        lengths = np.diff(self._offsets)[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        picked = np.arange(offsets[-1]) + np.repeat(self._offsets[rows] - offsets[:-1], lengths)
+        return Bags(
+            offsets=torch.from_numpy(offsets).to(device),
+            rows=torch.from_numpy(np.repeat(np.arange(len(rows)), lengths)).to(device),
+            items=torch.from_numpy(self._items[picked]).to(device),
+        )
+
+
+class HistoryEncoder(nn.Module):
+    """``p = n^-power * sum of q_j over the n items j of the history``; an empty history gives 0.
+
+    Args:
+        n_items: I.
+        dim: D.
+        power: 0 adds up, 1 takes the mean, between is a compromise.
+    """
+
+    def __init__(self, n_items: int, dim: int, power: float = 0.5) -> None:
+        super().__init__()
+        self.items = nn.Embedding(n_items, dim)
+        self.power = power
+
+    @override
+    def forward(self, bags: Bags) -> Tensor:
+        """One vector a person, (B, D)."""
+        return self._sums(bags) * self._scale(bags.lengths)[:, None]
+
+    def without_each(self, bags: Bags) -> Tensor:
+        """For each event, the vector of its person without that item, (N, D)."""
+        rest = self._sums(bags)[bags.rows] - self.items(bags.items)
+        return rest * self._scale(bags.lengths - 1)[bags.rows][:, None]
+
+    def _sums(self, bags: Bags) -> Tensor:
+        if not len(bags.items):
+            return self.items.weight.new_zeros(len(bags), self.items.embedding_dim)
+        return nn.functional.embedding_bag(
+            bags.items, self.items.weight, bags.offsets, mode="sum", include_last_offset=True
+        )
+
+    def _scale(self, lengths: Tensor) -> Tensor:
+        return lengths.clamp(min=1).to(self.items.weight.dtype) ** -self.power

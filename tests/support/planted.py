@@ -1,0 +1,73 @@
+"""A small world for tests of models: people who mostly stay in one of three clusters of items, unequally popular."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+
+from recloop.data.features import Features
+from recloop.data.knowledge import Knowledge
+from recloop.data.sequences import Contexts
+from recloop.data.vocabulary import Vocabulary
+from recloop.models.base import TrainingData
+
+CLUSTERS, ITEMS_EACH, USERS_EACH = 3, 8, 40
+N_ITEMS = CLUSTERS * ITEMS_EACH
+GENRES = ("drama", "comedy", "western")
+
+
+def planted(seed: int = 7) -> list[list[int]]:
+    """Histories of the people of the world; person u belongs to cluster u modulo 3."""
+    random = np.random.default_rng(seed)
+    histories = []
+    for user in range(CLUSTERS * USERS_EACH):
+        own = user % CLUSTERS * ITEMS_EACH + random.permutation(ITEMS_EACH)[: random.integers(4, 7)]
+        noise = random.integers(0, N_ITEMS, random.integers(0, 2))
+        histories.append(list(dict.fromkeys([*own.tolist(), *noise.tolist()])))
+    return histories
+
+
+def cluster(item: int) -> int:
+    """Which cluster an item belongs to."""
+    return item // ITEMS_EACH % CLUSTERS
+
+
+def contexts(histories: Sequence[Sequence[int]]) -> Contexts:
+    """Histories with ratings (5 within the cluster of the first item, 2 outside) and features of the people."""
+    plain = Contexts.from_lists(histories)
+    firsts = np.array([history[0] if history else 0 for history in histories], dtype=np.int64)
+    alike = np.array([cluster(item) for item in plain.items]) == np.array([cluster(i) for i in firsts[plain.rows]])
+    people = pl.DataFrame(
+        {"group": [GENRES[cluster(first)] if rows else None for first, rows in zip(firsts, histories, strict=True)]}
+    )
+    features = Features.from_frame(people.cast(pl.String)) if len(histories) else Features.empty(0)
+    values = np.where(alike, 5.0, 2.0).astype(np.float32)
+    return replace(plain, values=values, features=features)
+
+
+def data(histories: Sequence[Sequence[int]], n_items: int = N_ITEMS) -> TrainingData:
+    """Everything that any model can need."""
+    ids = Vocabulary([f"{item:03}" for item in range(n_items)])
+    genres = [GENRES[cluster(item)] for item in range(n_items)]
+    items = pl.DataFrame(
+        {
+            "title": [f"{genre} number {item}" for item, genre in enumerate(genres)],
+            "categories": [[genre] for genre in genres],
+            "year": [1990 + item for item in range(n_items)],
+            "vector": [[float(cluster(item) == axis) for axis in range(CLUSTERS)] for item in range(n_items)],
+        }
+    )
+    triples = pl.DataFrame(
+        {
+            "head": [f"item:{name}" for name in ids.ids],
+            "relation": ["genre"] * n_items,
+            "tail": genres,
+        }
+    )
+    return TrainingData(
+        histories=contexts(histories),
+        n_items=n_items,
+        items=items,
+        knowledge=Knowledge.from_frame(triples, ids),
+    )
