@@ -87,10 +87,10 @@ def test_equal_inputs_give_equal_outputs(project: Project) -> None:
 def test_a_critical_failure_stops_everything_with_its_sentence(tmp_path: Path) -> None:
     project = make(tmp_path)
     project.recloop("ingest")
-    project.change({"validate": {"interactions": {"value_bounds": {"rating": [2, 5]}}}})
+    project.change({"validate": {"interactions": {"value_bounds": {"rating": [4, 5]}}}})
     failed = project.recloop("run", check=False)
     assert failed.returncode == 2
-    assert re.search(r"^error: interactions: .*value.* between 2 and 5", failed.stderr, re.MULTILINE), failed.stderr
+    assert re.search(r"^error: column 'value' of interactions breaks .* lies between 4 and 5", failed.stderr, re.MULTILINE), failed.stderr
     assert "Traceback" not in failed.stderr
     assert not (tmp_path / "artifacts/split").exists()
 

@@ -6,6 +6,7 @@ import pytest
 
 from flows.monitor import MonitorConfig, decide, monitor
 from recloop.data.tables import read_json
+from recloop.ingestion import ingest
 from recloop.loop import deployments
 from recloop.store import Event, Store
 from tests.flows.outcomes import artifacts, tasks
@@ -134,9 +135,9 @@ class TestFlow:
         )
 
     def test_events_that_the_data_hold_are_not_new(self, flowing: Path):
+        fill(flowing, 4)
+        assert ingest({}, flowing, "feedback").rows == {"interactions": 4}
         fill(flowing, 5)
-        (flowing / "data/interactions").mkdir()
-        (flowing / "data/interactions/feedback-1-4.parquet").touch()
         state = monitor(return_state=True)
         assert state.message == f"wait: 1 new events, fewer than 3. {UNKNOWN}"
 

@@ -78,7 +78,7 @@ def test_a_decision_that_was_rolled_back_is_not_carried_out_again(flowing: Path)
     assert state.is_completed()
     assert (state.message or "").endswith(
         f"The gate has decided nothing new, and its last decision no longer holds: bundle {second} was in charge "
-        "before and was taken back; to deploy it all the same, run the flow 'deploy'."
+        "before and was taken back; to deploy it all the same, run 'recloop promote' or the flow 'deploy'."
     )
     assert champion(flowing) == first
     open_a_contest(flowing, seed=2)
@@ -93,7 +93,8 @@ def test_a_decision_about_another_champion_is_not_carried_out(flowing: Path):
     assert retrain(deploy=False, return_state=True).is_completed()
     state = retrain(return_state=True)
     assert (state.message or "").endswith(
-        f"bundle {first} is in charge, and it was compared with none; to deploy it all the same, run the flow 'deploy'."
+        f"bundle {first} is in charge, and it was compared with none; to deploy it all the same, "
+        "run 'recloop promote' or the flow 'deploy'."
     )
     assert champion(flowing) == first
 

@@ -3,7 +3,7 @@ import pytest
 from recloop import models
 from recloop.errors import ConfigError, ModelError
 from recloop.models.ease import EASEConfig
-from recloop.training.config import EarlyStopping, TrainConfig, model_config, train_config
+from recloop.training.config import DEFAULT, EarlyStopping, TrainConfig, model_config, train_config
 
 
 def refusal(section: object) -> str:
@@ -12,8 +12,9 @@ def refusal(section: object) -> str:
     return str(error.value)
 
 
-def test_all_models_are_trained_by_default() -> None:
-    assert train_config({}) == TrainConfig(models=models.names(), seed=0, device="auto", early_stopping=EarlyStopping())
+def test_a_field_without_special_needs_is_trained_by_default() -> None:
+    assert not set().union(*(models.find(name).needs for name in DEFAULT)) - {"timestamps"}
+    assert train_config({}) == TrainConfig(models=DEFAULT, seed=0, device="auto", early_stopping=EarlyStopping())
 
 
 def test_the_models_own_parameters_are_kept_apart() -> None:
