@@ -10,13 +10,13 @@ from prefect.tasks import Task
 
 from flows import terminal
 from flows.forms import choices, chosen
-from flows.parameters import override
 from flows.project import Log, Project, exclusive
 from recloop import sources
 from recloop.config import load_params
 from recloop.errors import RecloopError
 from recloop.ingestion import IngestReport
 from recloop.ingestion import ingest as read_source
+from recloop.parameters import override
 
 FEEDBACK = "feedback"
 TIMEOUT_SECONDS = 12 * 3600
@@ -52,7 +52,7 @@ def take_in(working: Project, source: str | None, log: Log) -> IngestReport:
     if not state.is_completed():
         raise RecloopError(state.message or "The data could not be ingested.")
     if source is not None and source != FEEDBACK:
-        override(working.root, {"ingest.source": source}, log)
+        override(working.root, {"ingest.source": source}, log.info)
     return state.result()
 
 

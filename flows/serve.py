@@ -32,7 +32,7 @@ def deployments() -> "list[RunnerDeployment]":
     from prefect.events import DeploymentEventTrigger
     from prefect.types.entrypoint import EntrypointType
 
-    from flows import deploy, ingest, monitor, retrain, train
+    from flows import deploy, ingest, monitor, retrain, train, tune
 
     trigger = DeploymentEventTrigger(
         name="monitor asks for retraining",
@@ -45,6 +45,7 @@ def deployments() -> "list[RunnerDeployment]":
         monitor.monitor: {"cron": MONITOR_CRON},
         retrain.retrain: {"triggers": [trigger]},
         deploy.deploy: {},
+        tune.tune: {},
     }
     return [
         flow.to_deployment(

@@ -10,7 +10,6 @@ from pydantic import Field
 from flows import terminal
 from flows.forms import allowed, choices, chosen
 from flows.ingest import take_in
-from flows.parameters import override
 from flows.project import exclusive
 from flows.stages import run_stages, summary
 from recloop import models as families
@@ -19,6 +18,7 @@ from recloop.config import Seed, load_params, parse, section
 from recloop.data.splits import SplitConfig
 from recloop.devices import DeviceName
 from recloop.errors import ConfigError, RecloopError
+from recloop.parameters import override
 from recloop.training.config import TrainConfig
 
 ModelName = choices("ModelName", families.names(), keep=None)
@@ -70,7 +70,7 @@ def train(
                 wanted |= _epochs(config.models, epochs)
             if new := chosen(source):
                 take_in(working, new, log)
-            override(working.root, wanted, log)
+            override(working.root, wanted, log.info)
             states = run_stages(working)
     except RecloopError as error:
         return Failed(message=str(error))

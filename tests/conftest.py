@@ -8,7 +8,8 @@ from hypothesis import settings
 
 settings.register_profile("recloop", deadline=None, print_blob=True)
 settings.load_profile("recloop")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Each worker of pytest-xdist has a core; more threads would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 for name, value in {
     "DO_NOT_TRACK": "1",
     "GX_ANALYTICS_ENABLED": "false",

@@ -22,9 +22,33 @@ def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(error.value) == "device is 'cuda', but no CUDA device is available here; use 'auto' or 'cpu'."
 
 
-def test_the_cpu_computes_in_full_precision() -> None:
+@pytest.mark.parametrize(
+    ("flags", "kind"),
+    [
+        ("fpu avx512f avx512_bf16 amx_bf16 avx512_fp16 amx_tile amx_int8", torch.bfloat16),
+        ("fpu avx512f avx512_bf16 avx512_fp16", torch.float32),
+        ("fpu amx_tile amx_int8", torch.float32),
+        (None, torch.float32),
+    ],
+)
+def test_a_cpu_multiplies_in_bfloat16_where_it_has_tiles_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str | None, kind: torch.dtype
+) -> None:
+    monkeypatch.setattr(devices, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    if flags is not None:
+        (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t: amx_bf16 amx_tile\n")
     with devices.autocast(torch.device("cpu")):
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == kind
+    assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+def test_tiles_without_a_library_that_uses_them_do_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text("flags\t: amx_bf16 amx_tile\n", encoding="ascii")
+    monkeypatch.setattr(devices, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not devices.multiplies_bfloat16(torch.device("cpu"))
+    assert devices.multiplies_bfloat16(torch.device("cuda"))
 
 
 @pytest.mark.gpu

@@ -90,7 +90,8 @@ def test_a_critical_failure_stops_everything_with_its_sentence(tmp_path: Path) -
     project.change({"validate": {"interactions": {"value_bounds": {"rating": [4, 5]}}}})
     failed = project.recloop("run", check=False)
     assert failed.returncode == 2
-    assert re.search(r"^error: column 'value' of interactions breaks .* lies between 4 and 5", failed.stderr, re.MULTILINE), failed.stderr
+    said = r"^error: column 'value' of interactions breaks .* lies between 4 and 5"
+    assert re.search(said, failed.stderr, re.MULTILINE), failed.stderr
     assert "Traceback" not in failed.stderr
     assert not (tmp_path / "artifacts/split").exists()
 

@@ -125,6 +125,30 @@ def benchmark(  # noqa: PLR0917 - each option of the command line is one paramet
 
 
 @app.command()
+def tune(
+    model: Annotated[str, typer.Argument(help="Which model, for example ease.")],
+    trials: Annotated[
+        int, typer.Option(min=1, help="How many trials the study shall hold, earlier ones included.")
+    ] = 20,
+    storage: Annotated[
+        str | None, typer.Option(help="Database of the studies, as a SQLAlchemy URL; default: artifacts/tuning.")
+    ] = None,
+    *,
+    write: Annotated[bool, typer.Option(help="Write the best parameters to params.yaml.")] = True,
+    root: Root = HERE,
+) -> None:
+    """Search for a model's best parameters on the validation part; killed, it goes on where it was."""
+    from recloop.progress import track
+    from recloop.tuning import FOLDER
+    from recloop.tuning import tune as run_tune
+
+    found = run_tune(root, model, trials=trials, storage=storage, write=write, progress=track, tell=print)
+    before = "" if found.first is None else f" ({found.first:.4f} with the parameters before)"
+    print(f"{model}: {found.metric} {found.value:.4f} on validation{before}; {found.trials} trials in {FOLDER / model}")
+    print(f"best: {', '.join(f'{name}={value}' for name, value in found.parameters.items())}")
+
+
+@app.command()
 def status(
     root: Root = HERE, *, as_json: Annotated[bool, typer.Option("--json", help="Print everything, as JSON.")] = False
 ) -> None:

@@ -1,5 +1,6 @@
 """Contexts and examples; every axis has its own size."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recloop.data.features import Features
 from recloop.data.sequences import Contexts, Examples
 from recloop.data.tables import canonical_interactions
 from recloop.data.vocabulary import UNKNOWN, Vocabulary
@@ -121,3 +123,61 @@ def test_taking_agrees_with_lists(plain: list[list[int]], data: st.DataObject) -
 def test_padding_agrees_with_lists(plain: list[list[int]], length: int) -> None:
     padded = Contexts.from_lists(plain).padded(length, padding=-7)
     assert padded.tolist() == [([-7] * length + one)[-length:] for one in plain]
+
+
+def featured(contexts: Contexts) -> Contexts:
+    """The three contexts with 2, 1 and 0 features."""
+    features = Features(
+        offsets=np.array([0, 2, 3, 3]), buckets=np.array([8, 5, 9]), weights=np.array([1, 2, 3], dtype=np.float32)
+    )
+    return replace(contexts, features=features)
+
+
+def equal(one: Contexts, other: Contexts) -> bool:
+    return one.arrays().keys() == other.arrays().keys() and all(
+        np.array_equal(column, other.arrays()[name]) and column.dtype == other.arrays()[name].dtype
+        for name, column in one.arrays().items()
+    )
+
+
+def test_contexts_come_back_from_their_arrays(contexts: Contexts) -> None:
+    assert list(contexts.arrays()) == ["offsets", "items", "timestamps", "values"]
+    again = Contexts.from_arrays(contexts.arrays())
+    assert again.features is None
+    assert equal(again, contexts)
+
+
+def test_features_come_back_from_their_arrays(contexts: Contexts) -> None:
+    whole = featured(contexts)
+    assert set(whole.arrays()) - set(contexts.arrays()) == {f"features.{n}" for n in ("offsets", "buckets", "weights")}
+    again = Contexts.from_arrays(whole.arrays())
+    assert again.features is not None
+    assert (again.features.offsets.tolist(), again.features.buckets.tolist()) == ([0, 2, 3, 3], [8, 5, 9])
+    assert equal(again, whole)
+
+
+def test_arrays_that_are_not_those_of_contexts_are_refused(contexts: Contexts) -> None:
+    arrays = contexts.arrays()
+    with pytest.raises(TypeError):
+        Contexts.from_arrays({name: column for name, column in arrays.items() if name != "items"})
+    with pytest.raises(TypeError):
+        Contexts.from_arrays(arrays | {"features.offsets": np.array([0, 0, 0, 0])})
+
+
+def test_features_are_taken_with_their_rows_however_short_the_history(contexts: Contexts) -> None:
+    taken = featured(contexts).take(np.array([1, 0, 2, 0]), np.array([0, 1, 2, 0]))
+    assert taken.features is not None
+    assert taken.features.offsets.tolist() == [0, 1, 3, 3, 5]
+    assert taken.features.buckets.tolist() == [9, 8, 5, 8, 5]
+    assert contexts.take(np.array([1])).features is None
+
+
+def test_people_get_the_features_of_the_users_table_in_the_order_of_the_vocabulary() -> None:
+    frame = pl.DataFrame({"user_id": ["b", "a"], "item_id": ["x", "x"], "timestamp": [1, 2], "value": [1.0, 1.0]})
+    people = pl.DataFrame({"user_id": ["a", "b", "z"], "job": ["poet", "smith", "clerk"]})
+    users = Vocabulary(["b", "d", "a"])
+    found = Contexts.from_frame(frame, users, Vocabulary(["x"]), people).features
+    wanted = Features.from_frame(pl.DataFrame({"job": ["poet", "smith", None]}))
+    assert found is not None
+    assert (found.matrix() != wanted.matrix()).nnz == 0
+    assert Contexts.from_frame(frame, users, Vocabulary(["x"])).features is None

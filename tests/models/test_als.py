@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -6,7 +7,6 @@ import torch
 
 from recloop.data.sequences import Contexts
 from recloop.errors import ModelError
-from recloop.models import als
 from recloop.models.als import ALS, ALSConfig
 from recloop.models.base import FitContext, TrainingData
 
@@ -68,9 +68,8 @@ def test_nobody_gets_the_mean_of_the_training_users() -> None:
 def test_the_loss_is_the_objective_and_falls() -> None:
     model = ALS(ALSConfig(factors=3, regularization=0.5, alpha=2.0), 6)
     model.begin(DATA, CONTEXT)
-    people = model.user_vectors(HISTORIES).double().numpy()
-    people[1] = 0
     losses = [model.advance(CONTEXT)]
+    people = model.training_state()["users"].double().numpy()
     items = model.item_vectors().double().numpy()
     errors = confidence(weighted=False) * (liked() - people @ items.T) ** 2
     objective = errors.sum() + 0.5 * ((people**2).sum() + (items**2).sum())
@@ -79,28 +78,52 @@ def test_the_loss_is_the_objective_and_falls() -> None:
     assert losses == sorted(losses, reverse=True)
 
 
+@pytest.mark.parametrize("solver", ["cg", "cholesky"])
+def test_ridges_grow_with_frequency_and_absence_weighs_what_it_should(solver: str) -> None:
+    model = fitted(regularization_scale=0.5, unobserved_weight=0.25, weighted=True, solver=solver, cg_steps=6)
+    weights = confidence(weighted=True) - 0.75
+    items = model.item_vectors().double().numpy()
+    found = model.user_vectors(HISTORIES).numpy()
+    for user, total in ((0, 6.0), (2, 6.0), (3, 9.0)):
+        ridge = 0.5 * (2.0 * total + 0.25 * 6) ** 0.5
+        system = items.T @ (weights[user][:, None] * items) + ridge * np.eye(3)
+        wanted = np.linalg.solve(system, items.T @ (weights[user] * liked()[user]))
+        np.testing.assert_allclose(found[user], wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_enough_conjugate_gradients_make_the_same_passes_as_cholesky(weighted: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    made = [
+        fitted(weighted=weighted, regularization_scale=1.0, solver=solver, cg_steps=6) for solver in ("cg", "cholesky")
+    ]
+    torch.testing.assert_close(made[0].item_vectors(), made[1].item_vectors(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("solver", ["cg", "cholesky"])
+def test_the_loss_counts_ridges_that_grow(solver: Literal["cg", "cholesky"]) -> None:
+    config = ALSConfig(
+        factors=3, regularization=0.5, alpha=2.0, solver=solver, cg_steps=2, regularization_scale=1.0,
+        unobserved_weight=0.5,
+    )  # fmt: skip
+    model = ALS(config, 6)
+    model.begin(DATA, CONTEXT)
+    loss = model.advance(CONTEXT)
+    people = model.training_state()["users"].double().numpy()
+    items = model.item_vectors().double().numpy()
+    errors = (confidence(weighted=False) - 0.5) * (liked() - people @ items.T) ** 2
+    of_users = 0.5 * (2.0 * liked().sum(axis=1) + 0.5 * 6)
+    of_items = 0.5 * (2.0 * liked().sum(axis=0) + 0.5 * 5)
+    ridge = of_users @ (people**2).sum(axis=1) + of_items @ (items**2).sum(axis=1)
+    assert loss == pytest.approx((errors.sum() + ridge) / 10, rel=1e-4)
+
+
 def test_an_item_without_users_gets_a_zero_vector() -> None:
     assert fitted().item_vectors()[5].tolist() == [0, 0, 0]
 
 
-def test_small_chunks_change_nothing_but_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = fitted().score(HISTORIES)
-    monkeypatch.setattr(als, "_CHUNK", 4)
-    torch.testing.assert_close(fitted().score(HISTORIES), whole, rtol=1e-4, atol=1e-5)
-
-
-def test_chunks_hold_each_row_with_entries_once_and_stay_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(als, "_CHUNK", 6)
-    model = ALS(ALSConfig(), 6)
-    chunks = list(model._chunks(model._interactions(HISTORIES), padding=6))
-    assert [chunk.rows.tolist() for chunk in chunks] == [[4, 2], [0], [3]]
-    assert chunks[0].columns.tolist() == [[4, 6], [1, 2]]
-    assert [chunk.columns.shape for chunk in chunks] == [(2, 2), (1, 3), (1, 4)]
-
-
 def test_equations_that_cannot_be_solved_say_so() -> None:
     with pytest.raises(ModelError) as error:
-        fitted(factors=4, alpha=1e30, regularization=1e-30)
+        fitted(factors=4, alpha=1e30, regularization=1e-30, solver="cholesky")
     assert str(error.value) == (
         "als cannot solve for its vectors with regularization 1e-30 and alpha 1e+30; raise regularization or lower "
         "alpha."

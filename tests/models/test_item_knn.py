@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy import sparse
 
 from recloop.data.sequences import Contexts
+from recloop.errors import ModelError
 from recloop.models import item_knn
 from recloop.models.base import FitContext, TrainingData
 from recloop.models.item_knn import ItemKNN, ItemKNNConfig
@@ -61,3 +64,60 @@ def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(item_knn, "gram_blocks", small)
     assert all(torch.equal(tensor, whole[name]) for name, tensor in fitted().tensors().items())
+
+
+RATED = replace(
+    Contexts.from_lists([[0, 1], [0, 1, 1, 2], [1, 0], [2, 3]]),
+    values=np.array([5, 1, 4, 1, 3, 3, 1, 3, 2, 4], dtype=np.float32),
+)
+"""Ratings of items 0 to 3, the mean of repeats: 5, 1, -, - by the first user; 4, 2, 3, -; 3, 1, -, -; -, -, 2, 4."""
+
+
+def rated(**parameters: object) -> torch.Tensor:
+    model = ItemKNN(ItemKNNConfig.model_validate({"weighting": "none", "shrink": 0} | parameters), 5)
+    model.fit(TrainingData(histories=RATED, n_items=5), CONTEXT)
+    return model.score(Contexts.from_lists([[0], [1], [2], [3], [4]]))
+
+
+def cosines(vectors: np.ndarray) -> np.ndarray:
+    """Positive cosines of the columns, (5, 5), without the diagonal; 0 for columns of zeros."""
+    lengths = np.maximum(np.linalg.norm(vectors, axis=0), 1e-9)
+    found = np.maximum(vectors.T @ vectors / np.outer(lengths, lengths), 0)
+    np.fill_diagonal(found, 0)
+    return found
+
+
+ADJUSTED = np.array([[2, -2, 0, 0, 0], [1, -1, 0, 0, 0], [1, -1, 0, 0, 0], [0, 0, -1, 1, 0]])
+PEARSON = np.array([[1, -1 / 3, 0, 0, 0], [0, 2 / 3, 1 / 2, 0, 0], [-1, -1 / 3, 0, 0, 0], [0, 0, -1 / 2, 0, 0]])
+
+
+def test_adjusted_cosine_takes_off_the_mean_of_the_user() -> None:
+    np.testing.assert_allclose(rated(similarity="adjusted_cosine"), cosines(ADJUSTED), atol=1e-6)
+
+
+def test_pearson_takes_off_the_mean_of_the_item() -> None:
+    scores = rated(similarity="pearson")
+    np.testing.assert_allclose(scores, cosines(PEARSON), atol=1e-6)
+    assert scores[1, 2] > 0
+
+
+def test_weights_multiply_centred_ratings() -> None:
+    weights = np.log1p(5 / np.array([2, 3, 2, 2]))[:, None]
+    np.testing.assert_allclose(rated(similarity="pearson", weighting="tfidf"), cosines(weights * PEARSON), atol=1e-6)
+
+
+def test_bm25_saturates_repeats_and_popular_items() -> None:
+    counts = np.array([[1, 1, 0, 0, 0], [1, 2, 1, 0, 0], [1, 1, 0, 0, 0], [0, 0, 1, 1, 0]])
+    relative = 0.25 + 0.75 * counts.sum(axis=0) / 2
+    entries = np.log1p(5 / np.array([2, 3, 2, 2]))[:, None] * 2.2 * counts / (counts + 1.2 * relative)
+    np.testing.assert_allclose(rated(weighting="bm25"), cosines(entries), atol=1e-6)
+
+
+@pytest.mark.parametrize("similarity", ["pearson", "adjusted_cosine"])
+def test_ratings_that_are_all_alike_are_refused(similarity: str) -> None:
+    with pytest.raises(ModelError) as error:
+        fitted(similarity=similarity)
+    assert str(error.value) == (
+        f"item_knn with similarity {similarity} needs ratings, but all values are 1; give real values or set its "
+        "similarity to cosine."
+    )

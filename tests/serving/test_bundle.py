@@ -5,10 +5,16 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from recloop.data.bundles import MANIFEST, describe, identify
+from recloop.data.features import Features
 from recloop.data.sequences import Contexts
+from recloop.data.tables import Attributes
+from recloop.data.vocabulary import Vocabulary
 from recloop.errors import BundleError
+from recloop.models import Model, find
+from recloop.models.base import FitContext, TrainingData
 from recloop.serving import bundle as module
 from recloop.serving.bundle import Bundle, write_bundle
 from tests.support.bundles import train, world
@@ -143,3 +149,60 @@ def test_files_of_different_bundles_are_refused(folder: Path, tmp_path: Path) ->
     sealed(folder)
     with pytest.raises(BundleError, match="its users, histories and items do not belong together; package it again"):
         Bundle.load(folder)
+
+
+def test_a_histories_file_with_half_of_the_features_is_refused(folder: Path) -> None:
+    arrays = load_file(folder / "histories.safetensors")
+    save_file(arrays | {"features.offsets": arrays["offsets"]}, folder / "histories.safetensors")
+    sealed(folder)
+    with pytest.raises(BundleError, match=r"is not complete .*; package it again"):
+        Bundle.load(folder)
+
+
+PEOPLE = pl.DataFrame(
+    {"user_id": [f"user-{number}" for number in range(36)] + ["elsewhere"], "taste": ["even", "odd"] * 18 + ["even"]}
+)
+
+
+def segments() -> tuple[Model, Vocabulary]:
+    interactions = world()
+    vocabulary = Vocabulary(interactions["item_id"])
+    kind = find("segment_popularity")
+    model = kind(kind.Config.model_validate({"segments": 2}), len(vocabulary))
+    model.fit(
+        TrainingData.from_tables(interactions, vocabulary, Attributes(users=PEOPLE)),
+        FitContext(device=torch.device("cpu")),
+    )
+    return model, vocabulary
+
+
+def test_features_of_the_known_people_are_kept_for_a_model_that_looks_at_them(tmp_path: Path) -> None:
+    model, vocabulary = segments()
+    folder = tmp_path / "bundle"
+    write_bundle(folder, model=model, vocabulary=vocabulary, seed=0, interactions=world(), people=PEOPLE)
+    loaded = Bundle.load(folder)
+    found = loaded.histories.features
+    assert found is not None
+    tastes = dict(PEOPLE.iter_rows())
+    wanted = Features.from_frame(pl.DataFrame({"taste": [tastes.get(user) for user in loaded.users.ids]}))
+    np.testing.assert_array_equal(found.offsets, wanted.offsets)
+    np.testing.assert_array_equal(found.buckets, wanted.buckets)
+    np.testing.assert_array_equal(found.weights, wanted.weights)
+    assert found.offsets[loaded.users.index("user-36")] == found.offsets[loaded.users.index("user-36") + 1]
+    assert torch.equal(loaded.model.score(loaded.histories), model.score(loaded.histories))
+    assert not (folder / "users.parquet").read_bytes().count(b"taste")
+
+
+def test_a_model_that_looks_at_features_does_without_a_users_table(tmp_path: Path) -> None:
+    model, vocabulary = segments()
+    write_bundle(tmp_path / "bundle", model=model, vocabulary=vocabulary, seed=0, interactions=world())
+    assert Bundle.load(tmp_path / "bundle").histories.features is None
+
+
+def test_features_are_not_kept_for_a_model_that_does_not_look_at_them(tmp_path: Path) -> None:
+    model, vocabulary = train("ease", world())
+    with_people, without = tmp_path / "with", tmp_path / "without"
+    write_bundle(with_people, model=model, vocabulary=vocabulary, seed=0, interactions=world(), people=PEOPLE)
+    write_bundle(without, model=model, vocabulary=vocabulary, seed=0, interactions=world())
+    assert Bundle.load(with_people).histories.features is None
+    assert describe(with_people) == describe(without)

@@ -4,9 +4,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 
-from recloop.data.tables import canonical_interactions
+from recloop.data.tables import Attributes, canonical_interactions
+from recloop.data.vocabulary import Vocabulary
 from recloop.errors import ConfigError, DataError
+from recloop.models import find
+from recloop.models.base import FitContext, TrainingData
 from recloop.serving.bundle import Bundle, write_bundle
 from recloop.serving.recommender import Past, Recommender, Scored, ServeConfig, UnknownItemError
 from tests.support.bundles import popularity_bundle, train
@@ -146,3 +150,44 @@ def test_similar_leaves_the_item_itself_out(recommender: Recommender) -> None:
 def test_items_like_an_unknown_one_are_not_known(recommender: Recommender) -> None:
     with pytest.raises(UnknownItemError, match="item_id 'x' is not in the catalogue; ask for an item that the model"):
         recommender.similar("x")
+
+
+@pytest.fixture(scope="module")
+def featured(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
+    """Popularity by attribute: who is tall takes a and b, who is small takes c and d; e is everybody's favourite."""
+    tastes = {"tall": "abe", "small": "cde"}
+    people = pl.DataFrame([{"user_id": f"{kind}-{n}", "size": kind} for kind in tastes for n in range(4)])
+    interactions = canonical_interactions(
+        pl.DataFrame(
+            [
+                {"user_id": row["user_id"], "item_id": item, "timestamp": place}
+                for row in people.iter_rows(named=True)
+                for place, item in enumerate(tastes[row["size"]])
+            ]
+        ),
+        "hand",
+    )
+    vocabulary, kind = Vocabulary(interactions["item_id"]), find("segment_popularity")
+    model = kind(kind.Config.model_validate({"segments": 2, "shrink": 0.1}), len(vocabulary))
+    attributes = Attributes(users=people)
+    data = TrainingData.from_tables(interactions, vocabulary, attributes)
+    model.fit(data, FitContext(device=torch.device("cpu")))
+    folder = tmp_path_factory.mktemp("featured") / "bundle"
+    write_bundle(folder, model=model, vocabulary=vocabulary, seed=0, interactions=interactions, people=people)
+    return Recommender(Bundle.load(folder), ServeConfig(mask_seen=False))
+
+
+@pytest.mark.parametrize("history", [None, [], [Past(item_id="c")], [Past(item_id="unheard-of")]])
+def test_features_of_a_known_user_count_whatever_the_history(featured: Recommender, history: list[Past] | None) -> None:
+    assert set(ids(featured.recommend(user_id="tall-1", history=history, k=3).items)) == set("abe")
+    assert set(ids(featured.recommend(user_id="small-2", history=history, k=3).items)) == set("cde")
+
+
+@pytest.mark.parametrize("user_id", [None, "zoe"])
+@pytest.mark.parametrize("history", [None, [Past(item_id="a")]])
+def test_of_strangers_no_features_are_known(
+    featured: Recommender, user_id: str | None, history: list[Past] | None
+) -> None:
+    answer = featured.recommend(user_id=user_id, history=history, k=5)
+    assert answer.items[0].item_id == "e"
+    assert len({round(item.score, 6) for item in answer.items[1:]}) == 1

@@ -28,13 +28,24 @@ def planted(seed: int = 7) -> list[list[int]]:
     return histories
 
 
+def rated(seed: int = 7) -> list[list[int]]:
+    """Histories of people who also try, and dislike, about as much outside their cluster: for models of ratings."""
+    random = np.random.default_rng(seed)
+    histories = []
+    for history in planted(seed):
+        own = [item for item in history if cluster(item) == cluster(history[0])]
+        others = [item for item in random.permutation(N_ITEMS).tolist() if cluster(item) != cluster(history[0])]
+        histories.append([own[0], *random.permutation(own[1:] + others[:5]).tolist()])
+    return histories
+
+
 def cluster(item: int) -> int:
     """Which cluster an item belongs to."""
     return item // ITEMS_EACH % CLUSTERS
 
 
 def contexts(histories: Sequence[Sequence[int]]) -> Contexts:
-    """Histories with ratings (5 within the cluster of the first item, 2 outside) and features of the people."""
+    """Histories with ratings (5 or 4.5 within the cluster of the first item, 2 outside) and features of the people."""
     plain = Contexts.from_lists(histories)
     firsts = np.array([history[0] if history else 0 for history in histories], dtype=np.int64)
     alike = np.array([cluster(item) for item in plain.items]) == np.array([cluster(i) for i in firsts[plain.rows]])
@@ -42,7 +53,7 @@ def contexts(histories: Sequence[Sequence[int]]) -> Contexts:
         {"group": [GENRES[cluster(first)] if rows else None for first, rows in zip(firsts, histories, strict=True)]}
     )
     features = Features.from_frame(people.cast(pl.String)) if len(histories) else Features.empty(0)
-    values = np.where(alike, 5.0, 2.0).astype(np.float32)
+    values = np.where(alike, 5.0 - 0.5 * (plain.timestamps % 2), 2.0).astype(np.float32)
     return replace(plain, values=values, features=features)
 
 

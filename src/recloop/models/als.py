@@ -1,12 +1,15 @@
 """Matrix factorisation of implicit feedback by alternating least squares.
 
-Hu, Koren and Volinsky, "Collaborative filtering for implicit feedback datasets", ICDM 2008.
-Shapes: B contexts, I items, U users, D factors; R rows of a chunk, L the longest of them.
+Hu, Koren and Volinsky, "Collaborative filtering for implicit feedback datasets", ICDM 2008; the regularization that
+grows with frequency is that of Rendle, Krichene, Zhang and Koren, "Revisiting the performance of iALS on item
+recommendation benchmarks", RecSys 2022; conjugate gradients as in Takács, Pilászy and Tikk, "Applications of the
+conjugate gradient method for implicit feedback collaborative filtering", RecSys 2011.
+Shapes: B contexts, I items, U users, D factors, N interactions; R rows of one side, L the longest of a chunk.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -19,8 +22,9 @@ from recloop.data.sequences import Contexts
 from recloop.errors import ModelError
 from recloop.models.base import FitContext, IterativeModel, ModelConfig, TrainingData
 from recloop.nn.products import inner_products
-
-_CHUNK = 1 << 15
+from recloop.nn.ridge import Chunk, UnsolvableError, chunks, conjugate_gradients, solve
+from recloop.nn.sparse import Entries
+from recloop.search import Real, Space, Whole
 
 
 class ALSConfig(ModelConfig):
@@ -29,41 +33,60 @@ class ALSConfig(ModelConfig):
     Attributes:
         factors: length of the vectors, D.
         regularization: ridge on every vector.
+        regularization_scale: exponent nu with which a vector's ridge grows with its frequency; 0 is the same for all.
         alpha: how much more an interaction counts than its absence.
+        unobserved_weight: how much an absent interaction counts.
         weighted: whether an interaction counts in proportion to its value, instead of all alike.
         iterations: passes, each solving all users and then all items.
+        solver: how passes solve: ``cg`` makes `cg_steps` steps of conjugate gradients from the last pass's vectors,
+            ``cholesky`` solves exactly, at a cost that grows with D^2 an interaction and D^3 a row.
+        cg_steps: of each solution by ``cg``.
     """
+
+    search: ClassVar[Mapping[str, Space]] = {
+        "factors": Whole(16, 256, log=True),
+        "regularization": Real(0.1, 300.0, log=True),
+        "alpha": Real(0.1, 30.0, log=True),
+    }
 
     factors: int = Field(default=64, ge=1)
     regularization: float = Field(default=10.0, gt=0)
+    regularization_scale: float = Field(default=0.0, ge=0, le=2)
     alpha: float = Field(default=1.0, gt=0)
+    unobserved_weight: float = Field(default=1.0, gt=0)
     weighted: bool = False
     iterations: int = Field(default=15, ge=1)
+    solver: Literal["cg", "cholesky"] = "cg"
+    cg_steps: int = Field(default=3, ge=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Chunk:
-    """Rows of similar length, padded to the longest.
+class _Side:
+    """The interactions seen from the users or from the items, in the form that the solver needs.
 
     Attributes:
-        rows: int64 (R,), which rows of the matrix these are.
-        columns: int64 (R, L), their entries; the number of columns stands for padding.
-        weights: float32 (R, L), ``alpha * r`` of each entry, 0 where padded; `None` where all are alpha.
+        entries: for ``cg``.
+        chunks: for ``cholesky``.
+        ridges: float32 (R,), of each row.
     """
 
-    rows: Tensor
-    columns: Tensor
-    weights: Tensor | None
+    entries: Entries | None
+    chunks: list[Chunk]
+    ridges: Tensor
 
 
 class ALS(IterativeModel[ALSConfig]):
     """Scores = ``x . y_i`` for a person's vector ``x`` (D,) and the items' vectors ``y_i`` (D,).
 
-    Minimises ``sum_ui c_ui (p_ui - x_u . y_i)^2 + regularization (sum_u |x_u|^2 + sum_i |y_i|^2)`` over all pairs,
-    with ``p_ui = 1`` and ``c_ui = 1 + alpha r_ui`` where u interacted with i, else 0 and 1; ``r_ui`` is 1, or the
-    summed values if `weighted`. Only item vectors are kept: the vector of any history is the exact minimiser for it,
-    solved in float64 when scores are asked for, so people of the training data are no special case. An empty history
-    gets the mean vector of the training users. The loss of a pass is the objective over the number of interactions.
+    Minimises ``sum_ui c_ui (p_ui - x_u . y_i)^2 + sum_u l_u |x_u|^2 + sum_i l_i |y_i|^2`` over all pairs, with ``p_ui
+    = 1`` and ``c_ui = a + alpha r_ui`` where u interacted with i, else 0 and ``a``, the `unobserved_weight`; ``r_ui``
+    is 1, or the summed values if `weighted`. ``l_u = regularization (alpha sum_i r_ui + a I)^nu`` with nu the
+    `regularization_scale`, and ``l_i`` likewise over the U users. Rendle et al. ask for 1 at interactions and, with
+    weight a, for 0 at all pairs alike; their (regularization, a) is here (regularization * (1 + a), a) with alpha = 1.
+
+    Only item vectors are kept: the vector of any history is the exact minimiser for it, solved in float64 when scores
+    are asked for, so people of the training data are no special case. An empty history gets the mean vector of the
+    training users. The loss of a pass is the objective over the number of interactions.
     """
 
     Config = ALSConfig
@@ -76,30 +99,32 @@ class ALS(IterativeModel[ALSConfig]):
     @override
     def begin(self, data: TrainingData, context: FitContext) -> None:
         matrix = self._interactions(data.histories)
-        self._by_user = list(self._chunks(matrix, self.n_items))
-        self._by_item = list(self._chunks(matrix.T.tocsr(), len(data.histories)))
         self._n_users, self._n_interactions = len(data.histories), max(1, matrix.nnz)
-        self._confidence = matrix.nnz + self.config.alpha * float(matrix.data.sum(dtype=np.float64))
+        self._by_user = self._side(matrix, self.n_items)
+        self._by_item = self._side(sparse.csr_matrix(matrix.T), self._n_users)
+        strength = self.config.alpha * float(matrix.data.sum(dtype=np.float64))
+        self._confidence = self.config.unobserved_weight * matrix.nnz + strength
         generator = torch.Generator().manual_seed(context.seed)
         items = torch.randn(self.n_items, self.config.factors, generator=generator) / self.config.factors**0.5
         self.load_tensors({"items": items, "nobody": torch.zeros(self.config.factors)})
+        self._users = torch.zeros(self._n_users, self.config.factors, device=self.device)
 
     @override
     def advance(self, context: FitContext) -> float:
-        users, _ = self._solve(self._by_user, self._items, self._ridge(self._items), self._n_users)
-        users = torch.cat([users, users.new_zeros(1, self.config.factors)])
-        items, explained = self._solve(self._by_item, users, self._ridge(users), self.n_items)
-        self.load_tensors({"items": items, "nobody": users.sum(dim=0) / max(1, self._n_users)})
-        penalty = self.config.regularization * users.square().sum().item()
+        self._users, _ = self._improve(self._by_user, self._users, self.item_vectors())
+        items, explained = self._improve(self._by_item, self.item_vectors(), self._users)
+        self.load_tensors({"items": items, "nobody": self._users.sum(dim=0) / max(1, self._n_users)})
+        penalty = (self._by_user.ridges * self._users.square().sum(dim=1)).sum(dtype=torch.float64).item()
         return (self._confidence - explained + penalty) / self._n_interactions
 
     @override
     def training_state(self) -> dict[str, Any]:
-        return self.tensors()
+        return self.tensors() | {"users": self._users}
 
     @override
     def load_training_state(self, state: Mapping[str, Any]) -> None:
         self.load_tensors(state)
+        self._users = self._tensor(state, "users", (self._n_users, self.config.factors))
 
     @override
     def tensors(self) -> dict[str, Tensor]:
@@ -107,10 +132,9 @@ class ALS(IterativeModel[ALSConfig]):
 
     @override
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        items = self._tensor(tensors, "items", (self.n_items, self.config.factors))
+        self._items = _padded(self._tensor(tensors, "items", (self.n_items, self.config.factors)))
         self._nobody = self._tensor(tensors, "nobody", (self.config.factors,))
-        self._items = torch.cat([items, items.new_zeros(1, self.config.factors)])
-        self._fold_in_ridge = self._ridge(self._items.double())
+        self._fold_in_gram = self._gram(self._items.double())
 
     @override
     def score(self, contexts: Contexts) -> Tensor:
@@ -118,8 +142,8 @@ class ALS(IterativeModel[ALSConfig]):
 
     @override
     def user_vectors(self, contexts: Contexts) -> Tensor:
-        chunks = self._chunks(self._interactions(contexts), self.n_items)
-        vectors, _ = self._solve(chunks, self._items, self._fold_in_ridge, len(contexts))
+        rows = chunks(self._interactions(contexts), self.device)
+        vectors, _ = self._solve(rows, self._items, self._fold_in_gram, len(contexts))
         vectors[torch.from_numpy(contexts.lengths == 0).to(self.device)] = self._nobody.double()
         return vectors.float()
 
@@ -133,68 +157,77 @@ class ALS(IterativeModel[ALSConfig]):
         matrix.data = np.maximum(matrix.data, 0)
         return matrix
 
-    def _chunks(self, matrix: sparse.csr_matrix, padding: int) -> Iterator[_Chunk]:
-        """The rows of `matrix` that have entries, in order of length, so that little of a chunk is padding."""
-        starts = np.asarray(matrix.indptr, dtype=np.int64)
-        lengths = np.diff(starts)
-        order = np.argsort(lengths, kind="stable")
-        first = int((lengths == 0).sum())
-        while first < len(order):
-            sizes = lengths[order[first:]] * np.arange(1, len(order) - first + 1)
-            stop = first + max(1, int(np.searchsorted(sizes, _CHUNK, side="right")))
-            rows = order[first:stop]
-            positions = np.arange(int(lengths[rows[-1]]))
-            inside = positions < lengths[rows, None]
-            entries = (starts[rows, None] + positions)[inside]
-            columns = np.full(inside.shape, padding, dtype=np.int64)
-            columns[inside] = matrix.indices[entries]
-            weights = None
-            if self.config.weighted:
-                weights = np.zeros(inside.shape, dtype=np.float32)
-                weights[inside] = self.config.alpha * matrix.data[entries]
-            yield _Chunk(
-                rows=torch.from_numpy(rows).to(self.device),
-                columns=torch.from_numpy(columns).to(self.device),
-                weights=None if weights is None else torch.from_numpy(weights).to(self.device),
-            )
-            first = stop
+    def _side(self, matrix: sparse.csr_matrix, n_columns: int) -> _Side:
+        exact = self.config.solver == "cholesky"
+        frequencies = torch.from_numpy(np.asarray(matrix.sum(axis=1), dtype=np.float32).ravel()).to(self.device)
+        return _Side(
+            entries=None if exact else Entries(matrix, self.device),
+            chunks=list(chunks(matrix, self.device)) if exact else [],
+            ridges=self._ridges(frequencies, n_columns),
+        )
 
-    def _ridge(self, vectors: Tensor) -> Tensor:
-        """What all rows' equations share, (D, D): every pair counts 1, and the regularization."""
-        identity = torch.eye(self.config.factors, dtype=vectors.dtype, device=vectors.device)
-        return vectors.T @ vectors + self.config.regularization * identity
+    def _ridges(self, frequencies: Tensor, n_columns: int) -> Tensor:
+        """``l`` of rows whose ``r`` add up to `frequencies` (R,)."""
+        config = self.config
+        strengths = config.alpha * frequencies + config.unobserved_weight * n_columns
+        return config.regularization * strengths**config.regularization_scale
 
-    def _solve(self, chunks: Iterable[_Chunk], padded: Tensor, ridge: Tensor, n_rows: int) -> tuple[Tensor, float]:
-        """The minimising vectors of one side given those of the other, in the precision of `ridge`.
+    def _gram(self, vectors: Tensor) -> Tensor:
+        """What all rows' equations share, (D, D): every pair counts as if unobserved."""
+        return self.config.unobserved_weight * (vectors.T @ vectors)
+
+    def _improve(self, side: _Side, vectors: Tensor, others: Tensor) -> tuple[Tensor, float]:
+        """Better vectors of one side, given its `vectors` (R, D) and those of the `others`; what `_solve` returns."""
+        gram, entries = self._gram(others), side.entries
+        if entries is None:
+            return self._solve(side.chunks, _padded(others), gram, len(vectors))
+        ridges, weights = side.ridges[:, None], self.config.alpha * entries.values
+        targets = entries.sums(others, weights + self.config.unobserved_weight)
+
+        def multiply(z: Tensor) -> Tensor:
+            return torch.addmm(ridges * z, z, gram) + entries.sums(others, weights * entries.dots(z, others))
+
+        start = vectors * (entries.lengths > 0)[:, None]
+        solved, residual = conjugate_gradients(multiply, targets, start, self.config.cg_steps)
+        return solved, (solved * (targets + residual)).sum(dtype=torch.float64).item()
+
+    def _solve(self, rows: Iterable[Chunk], padded: Tensor, gram: Tensor, n_rows: int) -> tuple[Tensor, float]:
+        """The minimising vectors of one side given those of the other, in the precision of `gram`.
 
         Args:
-            chunks: the rows to solve.
+            rows: the rows to solve.
             padded: (n_columns + 1, D), the vectors of the other side and one of zeros.
-            ridge: see `_ridge`.
+            gram: see `_gram`.
             n_rows: rows of the result.
 
         Returns:
-            The vectors ``z`` (n_rows, D), zero for rows without entries; and ``sum_r z_r . b_r`` for their equations
-            ``A_r z_r = b_r``: what they take off the objective.
+            The vectors ``z`` (n_rows, D), zero for rows without entries; and what they take off the objective,
+            ``sum_r (2 z_r . b_r - z_r . A_r z_r)`` for the equations ``A_r z_r = b_r``.
         """
-        alpha = self.config.alpha
-        solved, explained = ridge.new_zeros(n_rows, self.config.factors), 0.0
-        for chunk in chunks:
-            others = torch.nn.functional.embedding(chunk.columns, padded).to(ridge.dtype)
-            if chunk.weights is None:
-                systems = torch.baddbmm(ridge, others.mT, others, alpha=alpha)
-                targets = (1 + alpha) * others.sum(dim=1)
+        alpha, unobserved = self.config.alpha, self.config.unobserved_weight
+        solved, explained = gram.new_zeros(n_rows, self.config.factors), 0.0
+        for chunk in rows:
+            others = torch.nn.functional.embedding(chunk.columns, padded).to(gram.dtype)
+            if self.config.weighted:
+                weighted = others * chunk.values[:, :, None]
+                systems = torch.baddbmm(gram, weighted.mT, others, alpha=alpha)
+                targets = unobserved * others.sum(dim=1) + alpha * weighted.sum(dim=1)
             else:
-                weighted = others * chunk.weights[:, :, None]
-                systems = torch.baddbmm(ridge, weighted.mT, others)
-                targets = (others + weighted).sum(dim=1)
-            factor, failed = torch.linalg.cholesky_ex(systems)
-            if failed.any():
+                systems = torch.baddbmm(gram, others.mT, others, alpha=alpha)
+                targets = (unobserved + alpha) * others.sum(dim=1)
+            ridges = self._ridges(chunk.values.to(gram.dtype).sum(dim=1), len(padded) - 1)
+            systems.diagonal(dim1=1, dim2=2).add_(ridges[:, None])
+            try:
+                solved[chunk.rows], gains = solve(systems, targets)
+            except UnsolvableError:
                 raise ModelError(
                     f"als cannot solve for its vectors with regularization {self.config.regularization:g} and alpha "
                     f"{alpha:g}; raise regularization or lower alpha."
-                )
-            halfway = torch.linalg.solve_triangular(factor, targets[:, :, None], upper=False)
-            solved[chunk.rows] = torch.linalg.solve_triangular(factor.mT, halfway, upper=True)[:, :, 0]
-            explained += halfway.square().sum(dtype=torch.float64).item()
+                ) from None
+            explained += gains.sum(dtype=torch.float64).item()
         return solved, explained
+
+
+def _padded(vectors: Tensor) -> Tensor:
+    """`vectors` (R, D) and one of zeros."""
+    return torch.cat([vectors, vectors.new_zeros(1, vectors.shape[1])])

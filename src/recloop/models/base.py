@@ -22,6 +22,7 @@ from recloop.data.sequences import Contexts, Examples
 from recloop.data.tables import Attributes
 from recloop.data.vocabulary import Vocabulary
 from recloop.errors import ModelError
+from recloop.search import Space
 
 T = TypeVar("T")
 
@@ -80,7 +81,13 @@ class FitContext:
 
 
 class ModelConfig(Config):
-    """Base of the models' parameters."""
+    """Base of the models' parameters.
+
+    Class attributes:
+        search: where to look for better values, by parameter; `recloop tune` uses it.
+    """
+
+    search: ClassVar[Mapping[str, Space]] = {}
 
 
 def check_needs(kind: "type[Model]", data: TrainingData) -> None:
@@ -102,11 +109,9 @@ def check_needs(kind: "type[Model]", data: TrainingData) -> None:
             f"{kind.name()} needs ratings, but all values are {events.values[0]:g}; give real values or leave the "
             "model out."
         )
-    for need, (table, _) in _TABLES.items():
+    for need, (table, what) in _TABLES.items():
         if need in kind.needs and not _has(need, data):
-            raise ModelError(
-                f"{kind.name()} needs {_TABLES[need][1]}; add it to the table '{table}' or leave the model out."
-            )
+            raise ModelError(f"{kind.name()} needs {what}; add it to the table '{table}' or leave the model out.")
 
 
 _TABLES = {
@@ -130,7 +135,7 @@ def _has(need: str, data: TrainingData) -> bool:
         case "item_vectors":
             return data.items is not None and vector_column(data.items) is not None
         case _:
-            return data.items is not None and bool(data.items.width)
+            return data.items is not None and any(column.len() > column.null_count() for column in data.items)
 
 
 def catalogue(kind: "type[Model]", interactions: pl.DataFrame, items: pl.DataFrame | None) -> Vocabulary:

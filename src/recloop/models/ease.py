@@ -5,7 +5,7 @@ Shapes: B contexts, I items, U users.
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from recloop.data.sequences import Contexts
 from recloop.errors import ModelError
 from recloop.models.base import FitContext, Model, ModelConfig, TrainingData, answer_nobody
 from recloop.nn.gram import gram_blocks
+from recloop.search import Real, Space
 
 _MATRICES = 3
 
@@ -32,6 +33,8 @@ class EASEConfig(ModelConfig):
 
     regularization: float = Field(default=250.0, gt=0)
     precision: Literal["float32", "float64"] = "float64"
+
+    search: ClassVar[Mapping[str, Space]] = {"regularization": Real(1, 5000, log=True)}
 
 
 class EASE(Model[EASEConfig]):

@@ -69,6 +69,23 @@ class BagStore:
         )
 
 
+def person_vectors(items: Tensor, bags: Bags, power: float = 0.5) -> Tensor:
+    """``p = n^-power * sum of q_j over the n items j of the history``, (B, D); an empty history gives 0.
+
+    Args:
+        items: ``q``, (I, D).
+        bags: the histories.
+        power: 0 adds up, 1 takes the mean, between is a compromise.
+    """
+    return _sums(items, bags) * _scale(items, bags.lengths, power)[:, None]
+
+
+def person_vectors_without_each(items: Tensor, bags: Bags, power: float = 0.5) -> Tensor:
+    """For each event, what `person_vectors` gives its person without that item, (N, D)."""
+    rest = _sums(items, bags).index_select(0, bags.rows) - nn.functional.embedding(bags.items, items)
+    return rest * _scale(items, bags.lengths - 1, power)[bags.rows][:, None]
+
+
 class HistoryEncoder(nn.Module):
     """``p = n^-power * sum of q_j over the n items j of the history``; an empty history gives 0.
 
@@ -86,19 +103,18 @@ class HistoryEncoder(nn.Module):
     @override
     def forward(self, bags: Bags) -> Tensor:
         """One vector a person, (B, D)."""
-        return self._sums(bags) * self._scale(bags.lengths)[:, None]
+        return person_vectors(self.items.weight, bags, self.power)
 
     def without_each(self, bags: Bags) -> Tensor:
         """For each event, the vector of its person without that item, (N, D)."""
-        rest = self._sums(bags)[bags.rows] - self.items(bags.items)
-        return rest * self._scale(bags.lengths - 1)[bags.rows][:, None]
+        return person_vectors_without_each(self.items.weight, bags, self.power)
 
-    def _sums(self, bags: Bags) -> Tensor:
-        if not len(bags.items):
-            return self.items.weight.new_zeros(len(bags), self.items.embedding_dim)
-        return nn.functional.embedding_bag(
-            bags.items, self.items.weight, bags.offsets, mode="sum", include_last_offset=True
-        )
 
-    def _scale(self, lengths: Tensor) -> Tensor:
-        return lengths.clamp(min=1).to(self.items.weight.dtype) ** -self.power
+def _sums(items: Tensor, bags: Bags) -> Tensor:
+    if not len(bags.items):
+        return items.new_zeros(len(bags), items.shape[1])
+    return nn.functional.embedding_bag(bags.items, items, bags.offsets, mode="sum", include_last_offset=True)
+
+
+def _scale(items: Tensor, lengths: Tensor, power: float) -> Tensor:
+    return lengths.clamp(min=1).to(items.dtype) ** -power

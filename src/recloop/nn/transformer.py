@@ -1,8 +1,8 @@
-"""A causal transformer over sequences that are padded on the left.
+"""A transformer over sequences of different lengths, computed without padding.
 
 Vaswani et al., "Attention is all you need", NeurIPS 2017; normalisation before each layer as in Xiong et al., "On layer
 normalization in the transformer architecture", ICML 2020.
-Shapes: B sequences, L positions, D dimensions, H heads.
+Shapes: B sequences, M events of all of them, L positions of the longest, D dimensions, H heads.
 """
 
 import torch
@@ -10,59 +10,80 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from recloop.nn.dropout import Dropout
+from recloop.nn.packing import Packing
 
 
-def causal_mask(present: Tensor) -> Tensor:
-    """Which position may look at which, bool (B, 1, L, L), for `present` bool (B, L), false where padded.
-
-    A position sees itself and all that came before it, but no padding; padding sees only itself, so that every row of
-    the attention has something to attend to.
-    """
-    length = present.shape[1]
-    earlier = torch.ones(length, length, dtype=torch.bool, device=present.device).tril()
-    itself = torch.eye(length, dtype=torch.bool, device=present.device)
-    return ((earlier & present[:, None, :]) | itself)[:, None]
+def initialise(network: nn.Module, generator: torch.Generator) -> None:
+    """Normal weights of deviation 0.02, zero biases, and ones for the scales of the norms."""
+    scales = {id(module.weight) for module in network.modules() if isinstance(module, nn.LayerNorm)}
+    for parameter in network.parameters():
+        if parameter.dim() > 1:
+            nn.init.normal_(parameter, std=0.02, generator=generator)
+        else:
+            nn.init.constant_(parameter, float(id(parameter) in scales))
 
 
 class Block(nn.Module):
     """``x + attention(norm(x))``, then ``x + feedforward(norm(x))``, with dropout at the end of both branches.
 
-    The feedforward layer is D wide inside too, as in SASRec. Attention weights are not dropped, so that attention is
+    The feedforward layer is `width` times D wide inside. Attention weights are not dropped, so that attention is
     computed without writing them down.
 
     Args:
         dim: D.
         heads: H, a divisor of D.
         dropout: share of activations set to zero in training.
+        causal: whether an event sees itself and those before it alone, or all of its sequence.
+        width: see above; 1 as in SASRec.
     """
 
-    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+    def __init__(self, dim: int, heads: int, dropout: float, *, causal: bool = True, width: int = 1) -> None:
         super().__init__()
         self.heads = heads
+        self.causal = causal
         self.attention_norm = nn.LayerNorm(dim)
         self.query = nn.Linear(dim, dim)
         self.key_value = nn.Linear(dim, 2 * dim)
         self.project = nn.Linear(dim, dim)
-        self.feedforward = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim))
+        self.feedforward = nn.Sequential(
+            nn.LayerNorm(dim), nn.Linear(dim, width * dim), nn.GELU(), nn.Linear(width * dim, dim)
+        )
         self.drop = Dropout(dropout)
 
     @override
-    def forward(self, states: Tensor, mask: Tensor, *, newest_only: bool = False) -> Tensor:
-        """New states (B, L, D), or (B, 1, D) of the last position alone.
+    def forward(self, states: Tensor, packing: Packing, *, newest_only: bool = False) -> Tensor:
+        """New states (M, D), or (B, D) of the newest event of each sequence alone.
 
         Args:
-            states: (B, L, D).
-            mask: bool (B, 1, L, L), see `causal_mask`.
-            newest_only: compute no other position's result.
+            states: (M, D).
+            packing: whose events these are.
+            newest_only: compute no other event's result.
         """
         normed = self.attention_norm(states)
         if newest_only:
-            states, mask = states[:, -1:], mask[:, :, -1:]
-        query = self._by_head(self.query(normed[:, -states.shape[1] :]))
-        key, value = (self._by_head(part) for part in self.key_value(normed).chunk(2, dim=2))
-        attended = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        states = states + self.drop(self.project(attended.transpose(1, 2).flatten(2)))
+            states = states[packing.newest]
+            attended = self._newest(self.query(normed[packing.newest]), self.key_value(normed), packing)
+        else:
+            queries, others = (part.split(packing.events_each) for part in (self.query(normed), self.key_value(normed)))
+            attended = torch.cat(list(map(self._attend, queries, others, packing.parts)))
+        states = states + self.drop(self.project(attended))
         return states + self.drop(self.feedforward(states))
+
+    def _attend(self, query: Tensor, key_value: Tensor, packing: Packing) -> Tensor:
+        """What each event gathers, (M, D), of queries (M, D), keys and values (M, 2 D)."""
+        key, value = (self._by_head(part) for part in packing.rows(key_value).chunk(2, dim=2))
+        # rows begin together, so under the causal mask no event can see what lies behind the end of its sequence
+        mask = None if self.causal else packing.present[:, None, None]
+        attended = nn.functional.scaled_dot_product_attention(
+            self._by_head(packing.rows(query)), key, value, mask, is_causal=self.causal
+        )
+        return packing.events(attended.transpose(1, 2).flatten(2))
+
+    def _newest(self, query: Tensor, key_value: Tensor, packing: Packing) -> Tensor:
+        """What the newest event of each sequence gathers, (B, D), of queries (B, D), keys and values (M, 2 D)."""
+        key, value = (self._by_head(part) for part in packing.rows(key_value).chunk(2, dim=2))
+        mask = packing.present[:, None, None]
+        return nn.functional.scaled_dot_product_attention(self._by_head(query[:, None]), key, value, mask).flatten(1)
 
     def _by_head(self, states: Tensor) -> Tensor:
         return states.unflatten(2, (self.heads, -1)).transpose(1, 2)

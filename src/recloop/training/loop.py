@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,13 @@ from recloop.training.validation import sample, validate
 
 
 def train(
-    model: Model, data: TrainingData, config: TrainConfig, context: FitContext, checkpoint_folder: Path | None = None
+    model: Model,
+    data: TrainingData,
+    config: TrainConfig,
+    context: FitContext,
+    checkpoint_folder: Path | None = None,
+    *,
+    watch: Callable[[int, float], None] | None = None,
 ) -> Curves:
     """Train `model` and leave it with its best weights.
 
@@ -35,6 +41,7 @@ def train(
         config: `early_stopping` is used.
         context: device, seed and progress.
         checkpoint_folder: where to keep the checkpoint; `None` keeps none.
+        watch: is told each validated pass and its value, and may end the training by raising an error.
 
     Raises:
         ModelError: the data lack something that the model needs, a loss is not finite, or the checkpoint is damaged.
@@ -43,7 +50,7 @@ def train(
     how = config.early_stopping
     valid = sample(data.valid, how.max_examples) if data.valid is not None and len(data.valid) else None
     if isinstance(model, IterativeModel):
-        return _Run(model, data, valid, how, context, checkpoint_folder).go()
+        return _Run(model, data, valid, how, context, checkpoint_folder, watch).go()
     model.fit(data, context)
     value = None if valid is None else validate(model, valid, how)
     return Curves(metric=how.metric, points=(Point(epoch=0, loss=None, value=value),), best_epoch=0)
@@ -59,6 +66,7 @@ class _Run:
     how: EarlyStopping
     context: FitContext
     folder: Path | None
+    watch: Callable[[int, float], None] | None = None
     points: list[Point] = field(default_factory=list)
     best: dict[str, Tensor] | None = None
     best_epoch: int = 0
@@ -92,6 +100,8 @@ class _Run:
         if value is not None and value > self.best_value:
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.model.tensors().items()}
             self.best_epoch, self.best_value = epoch, value
+        if value is not None and self.watch is not None:
+            self.watch(epoch, value)
 
     def _has_converged(self) -> bool:
         since = [point for point in self.points[self.best_epoch :] if point.value is not None]

@@ -1,27 +1,26 @@
-"""Values from a flow's form, written where every run reads them: `params.yaml`.
+"""Writing values where every run reads them: `params.yaml`.
 
-A flow has no parameters that DVC does not know of. What a person sets in the form is written to the file, with its
-comments kept, before the first stage runs; so the lock file records it and `dvc repro` agrees afterwards.
+No run has parameters that DVC does not know of. What a person sets in a form, or a search has found, is written to the
+file, with its comments kept; so the lock file records it and `dvc repro` agrees afterwards.
 """
 
 import io
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from flows.project import Log
 from recloop.config import load_params
+from recloop.data.tables import replacing_file
 from recloop.errors import ConfigError
 
 
-def override(root: Path, values: Mapping[str, Any], log: Log) -> dict[str, Any]:
+def override(root: Path, values: Mapping[str, Any], tell: Callable[[str], object]) -> dict[str, Any]:
     """Set dotted paths of `params.yaml`, for example ``{"split.strategy": "temporal"}``.
 
     Args:
         root: the project's folder.
         values: what to set; `None` leaves the file's value alone.
-        log: is told of each change.
+        tell: is told of each change, a line each.
 
     Returns:
         the changes made; the file is not touched if there are none.
@@ -51,13 +50,14 @@ def override(root: Path, values: Mapping[str, Any], log: Log) -> dict[str, Any]:
         *sections, key = dotted.split(".")
         section = _descend(params, sections)
         if key not in section or section[key] != value:
-            log.info("params.yaml: %s: %s -> %s", dotted, section.get(key, "(default)"), value)
+            tell(f"params.yaml: {dotted}: {section.get(key, '(default)')} -> {value}")
             section[key] = _on_one_line(value)
             changes[dotted] = value
     if changes:
         text = io.StringIO()
         yaml.dump(params, text)
-        _replace(path, text.getvalue())
+        with replacing_file(path) as scratch:
+            scratch.write_text(text.getvalue(), encoding="utf-8")
     return changes
 
 
@@ -79,12 +79,3 @@ def _on_one_line(value: Any) -> Any:
         value = CommentedSeq(value)
         value.fa.set_flow_style()
     return value
-
-
-def _replace(path: Path, text: str) -> None:
-    scratch = path.with_name(f".params.{os.getpid()}.part")
-    try:
-        scratch.write_text(text, encoding="utf-8")
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)

@@ -1,0 +1,158 @@
+"""Measure models against published numbers.
+
+    python -m benchmarks.published                     list the gates and what was measured
+    python -m benchmarks.published ml-1m/sasrec ...     run some
+    python -m benchmarks.published --set epochs=1 GATE  try a gate with other parameters; nothing is recorded
+
+Each run is `recloop benchmark` in a process of its own. What it gives is kept in `benchmarks/results.json`, from which
+`benchmarks/RESULTS.md` is written; a later run of a gate with the same seed replaces the earlier one.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.published.protocols import PROTOCOLS, ROOT
+
+RESULTS = ROOT / "benchmarks" / "results.json"
+TABLE = ROOT / "benchmarks" / "RESULTS.md"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a model must reach.
+
+    Attributes:
+        protocol: name of the data and the way they are divided.
+        model: the model's name.
+        bounds: metric -> published value.
+        source: what was measured there.
+        settings: parameters that differ from the model's defaults.
+    """
+
+    protocol: str
+    model: str
+    bounds: dict[str, float]
+    source: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """How the gate is called."""
+        return f"{self.protocol}/{self.model}"
+
+
+def full(hit: float, ndcg: float) -> dict[str, float]:
+    """Bounds of a ranking of all items."""
+    return {"hit@10": hit, "ndcg@10": ndcg}
+
+
+def sampled(hit: float, ndcg: float) -> dict[str, float]:
+    """Bounds of a ranking among given negatives."""
+    return {"sampled_hit@10": hit, "sampled_ndcg@10": ndcg}
+
+
+GATES = [
+    Gate("ml-1m-ncf", "als", sampled(0.7308, 0.4531), "iALS, 192 factors"),
+    Gate("ml-1m-ncf", "neumf", sampled(0.725, 0.44), "NeuMF, about"),
+    Gate("ml-1m", "bpr", full(0.0740, 0.0377), "MF-BPR"),
+    Gate("ml-1m", "sasrec", full(0.3058, 0.1779), "SASRec with full softmax"),
+    Gate("ml-1m", "bert4rec", full(0.2821, 0.1516), "BERT4Rec"),
+    Gate("amazon-beauty", "sasrec", full(0.083, 0.0416), "SASRec with full softmax"),
+    Gate("amazon-beauty", "gru4rec", full(0.0283, 0.0137), "GRU4Rec"),
+    Gate("amazon-beauty", "caser", full(0.0347, 0.0176), "Caser"),
+    Gate("amazon-beauty", "bert4rec", full(0.0347, 0.0170), "BERT4Rec"),
+    Gate("ml-1m", "ease", full(0.1091, 0.0538), "EASE of RecBole 1.2.1, on the same files"),
+]
+
+
+def main() -> None:
+    """Run the gates named on the command line, or list them all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.published")
+    parser.add_argument("gates", nargs="*", metavar="GATE")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    options = parser.parse_args()
+    if unknown := set(options.gates) - {gate.name for gate in GATES}:
+        parser.error(f"there is no gate {min(unknown)!r}; without arguments all are listed")
+    records: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    for gate in GATES:
+        if gate.name in options.gates:
+            record = measure(gate, options.seed, options.device, options.set)
+            print(f"{gate.name}: {verdict(gate, record)}")
+            if not options.set:
+                records[f"{gate.name}/{options.seed}"] = record
+                RESULTS.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n")
+                TABLE.write_text(table(records))
+    if not options.gates:
+        print(table(records))
+
+
+def measure(gate: Gate, seed: int, device: str, settings: list[str]) -> dict[str, Any]:
+    """One run of `recloop benchmark`; what it reports, and the machine."""
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "report.json"
+        words = [f"{key}={json.dumps(value)}" for key, value in gate.settings.items()] + settings
+        files = PROTOCOLS[gate.protocol](Path(scratch))
+        command = [sys.executable, "-m", "recloop.cli", "benchmark", "--model", gate.model, "--out", str(out)]
+        command += [word for name, path in files.items() for word in (f"--{name}", str(path))]
+        command += [word for setting in words for word in ("--set", setting)]
+        command += ["--metrics", "hit@10,ndcg@10", "--seed", str(seed), "--device", device]
+        subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+        report = json.loads(out.read_text())
+    keys = ("model", "config", "device", "seed", "passes", "fit_seconds", "rank_seconds", "peak_rss_mb", "metrics")
+    return {key: report[key] for key in keys} | {"machine": machine(report["device"])}
+
+
+def machine(device: str) -> str:
+    """What it was measured on."""
+    name = torch.cuda.get_device_name() if device.startswith("cuda") else platform.machine()
+    return f"{name}, {os.cpu_count()} cores, torch {torch.__version__}"
+
+
+def verdict(gate: Gate, record: dict[str, Any]) -> str:
+    """Whether every bound was reached, with the numbers."""
+    reached = all(record["metrics"][metric] >= bound for metric, bound in gate.bounds.items())
+    numbers = ", ".join(
+        f"{metric} {record['metrics'][metric]:.4f} (published {bound:.4f})" for metric, bound in gate.bounds.items()
+    )
+    return f"{'reached' if reached else 'missed'}: {numbers}"
+
+
+def table(records: dict[str, Any]) -> str:
+    """RESULTS.md."""
+    lines = [
+        "# Results against published numbers",
+        "",
+        "Written by `python -m benchmarks.published GATE`; the protocols are in `benchmarks/published/protocols.py`.",
+        "Parameters are the models' defaults except where the gate names others; passes were chosen on validation,",
+        "where there is one.",
+        "",
+        "| gate | seed | measured | published | passes | fit s | rank s | peak MiB | machine | source |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for gate in GATES:
+        published = ", ".join(f"{metric} {bound:.4f}" for metric, bound in gate.bounds.items())
+        found = {key: record for key, record in records.items() if key.rpartition("/")[0] == gate.name}
+        for record in found.values():
+            measured = ", ".join(f"{metric} {record['metrics'][metric]:.4f}" for metric in gate.bounds)
+            costs = [f"{record[key]:.1f}" for key in ("fit_seconds", "rank_seconds", "peak_rss_mb")]
+            cells = [gate.name, record["seed"], measured, published, record["passes"], *costs]
+            lines.append(f"| {' | '.join(map(str, cells))} | {record['machine']} | {gate.source} |")
+        if not found:
+            lines.append(f"| {gate.name} | | not measured | {published} | | | | | | {gate.source} |")
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    main()

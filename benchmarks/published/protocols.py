@@ -1,0 +1,59 @@
+"""The protocols of the published numbers: benchmark data in, the files of `recloop benchmark` out.
+
+The benchmark data lie in the folder that RECLOOP_BENCH_DATA names (default: ../shared/data).
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("RECLOOP_BENCH_DATA", ROOT.parent / "shared" / "data"))
+
+
+def source(name: str) -> Path:
+    """A file of the benchmark data; ends the program with a sentence if it is not there."""
+    path = DATA / name
+    if not path.is_file():
+        sys.exit(f"{path} does not exist; name the folder of the benchmark data by RECLOOP_BENCH_DATA.")
+    return path
+
+
+def _leave_one_out(name: str, folder: Path) -> dict[str, Path]:
+    """Each person's last event is the test, the one before it validation; at test time it is context."""
+    frame = pl.read_parquet(source(f"{name}/interactions.parquet"))
+    back = pl.col("position").max().over("user_id") - pl.col("position")
+    parts = {"train": back >= 2, "valid": back == 1, "test": back == 0}
+    for part, rows in parts.items():
+        frame.filter(rows).write_parquet(folder / f"{part}.parquet")
+    items = folder / "items.parquet"
+    table = pl.read_parquet(source(f"{name}/items.parquet"))
+    lists = [column for column, kind in table.schema.items() if isinstance(kind, pl.List)]
+    table.with_columns(pl.col(column).cast(pl.List(pl.String)) for column in lists).write_parquet(items)
+    return {part: folder / f"{part}.parquet" for part in parts} | {"items": items}
+
+
+def ml_1m(folder: Path) -> dict[str, Path]:
+    """MovieLens-1M, leave one out, as SASRec, BERT4Rec and gSASRec use it."""
+    return _leave_one_out("ml-1m", folder)
+
+
+def amazon_beauty(folder: Path) -> dict[str, Path]:
+    """Amazon Beauty 5-core, leave one out."""
+    return _leave_one_out("amazon-beauty", folder)
+
+
+def ml_1m_ncf(folder: Path) -> dict[str, Path]:
+    """MovieLens-1M as NCF splits it: the test item among 99 negatives that were drawn once for all."""
+    del folder
+    return {part: source(f"ml-1m-ncf/{part}.parquet") for part in ("train", "test", "negatives")}
+
+
+PROTOCOLS: dict[str, Callable[[Path], dict[str, Path]]] = {
+    "ml-1m": ml_1m,
+    "ml-1m-ncf": ml_1m_ncf,
+    "amazon-beauty": amazon_beauty,
+}

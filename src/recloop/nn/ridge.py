@@ -1,0 +1,117 @@
+"""Ridge regressions of many rows of a sparse matrix at once: the closed-form half of alternating least squares.
+
+Shapes: R rows of a chunk, L entries of its longest row, D dimensions.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+CHUNK = 1 << 14
+
+
+class UnsolvableError(ValueError):
+    """A system of equations is not positive definite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """Rows of similar length, padded to the longest.
+
+    Attributes:
+        rows: int64 (R,), which rows of the matrix these are.
+        columns: int64 (R, L), their entries; the number of columns stands for padding.
+        values: float32 (R, L), of the entries, 0 where padded.
+        lengths: float32 (R,), entries a row.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    values: Tensor
+    lengths: Tensor
+
+
+def chunks(matrix: sparse.csr_matrix, device: torch.device, size: int | None = None) -> Iterator[Chunk]:
+    """The rows of `matrix` that have entries, in order of length, so that little of a chunk is padding.
+
+    Args:
+        matrix: any number of rows and columns.
+        device: of the chunks.
+        size: most entries of a chunk, padding included, where it holds more than one row; `CHUNK` by default.
+    """
+    size = CHUNK if size is None else size
+    _, n_columns = cast("tuple[int, int]", matrix.shape)
+    starts = np.asarray(matrix.indptr, dtype=np.int64)
+    lengths = np.diff(starts)
+    order = np.argsort(lengths, kind="stable")
+    first = int((lengths == 0).sum())
+    while first < len(order):
+        sizes = lengths[order[first : first + size]]
+        sizes = sizes * np.arange(1, len(sizes) + 1)
+        stop = first + max(1, int(np.searchsorted(sizes, size, side="right")))
+        rows = order[first:stop]
+        positions = np.arange(int(lengths[rows[-1]]))
+        inside = positions < lengths[rows, None]
+        entries = (starts[rows, None] + positions)[inside]
+        columns = np.full(inside.shape, n_columns, dtype=np.int64)
+        columns[inside] = matrix.indices[entries]
+        values = np.zeros(inside.shape, dtype=np.float32)
+        values[inside] = matrix.data[entries]
+        yield Chunk(
+            rows=torch.from_numpy(rows).to(device),
+            columns=torch.from_numpy(columns).to(device),
+            values=torch.from_numpy(values).to(device),
+            lengths=torch.from_numpy(lengths[rows].astype(np.float32)).to(device),
+        )
+        first = stop
+
+
+def solve(systems: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """``z`` with ``systems @ z = targets``, (R, D); and ``z . targets``, (R,).
+
+    Args:
+        systems: (R, D, D), symmetric and positive definite.
+        targets: (R, D).
+
+    Raises:
+        UnsolvableError: a system is not positive definite in this precision.
+    """
+    factor, failed = torch.linalg.cholesky_ex(systems)
+    if failed.any():
+        raise UnsolvableError("A system of equations is not positive definite.")
+    halfway = torch.linalg.solve_triangular(factor, targets[:, :, None], upper=False)
+    solved = torch.linalg.solve_triangular(factor.mT, halfway, upper=True)[:, :, 0]
+    return solved, halfway.square().sum(dim=(1, 2))
+
+
+def conjugate_gradients(
+    multiply: Callable[[Tensor], Tensor], targets: Tensor, start: Tensor, steps: int
+) -> tuple[Tensor, Tensor]:
+    """Solutions ``z`` of ``A_r z_r = targets_r`` for all rows r at once, bettered from `start`.
+
+    Args:
+        multiply: gives ``A_r v_r`` for the rows of ``v`` (R, D); each ``A_r`` is symmetric and positive definite.
+        targets: (R, D).
+        start: (R, D), where to begin; unchanged.
+        steps: D are exact but for rounding.
+
+    Returns:
+        ``z`` (R, D) and the residuals ``targets_r - A_r z_r`` (R, D).
+    """
+    solved, residual = start.clone(), targets - multiply(start)
+    direction = residual.clone()
+    size = residual.square().sum(dim=1, keepdim=True)
+    tiny = torch.finfo(size.dtype).tiny
+    for _ in range(steps):
+        image = multiply(direction)
+        length = size / (direction * image).sum(dim=1, keepdim=True).clamp(min=tiny)
+        solved.addcmul_(length, direction)
+        residual.addcmul_(length, image, value=-1)
+        size, before = residual.square().sum(dim=1, keepdim=True), size
+        direction = torch.addcmul(residual, size / before.clamp(min=tiny), direction)
+    return solved, residual

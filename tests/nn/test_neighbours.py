@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+from recloop.nn.neighbours import Pairs, means, nearest, norms, pack, rarity, saturated, unpack
+
+OFFSETS, ITEMS = np.array([0, 4, 4, 6]), np.array([2, 0, 2, 2, 1, 0])
+VALUES = np.array([1, 5, 2, 6, 4, 0], dtype=np.float32)
+
+
+def test_pairs_count_events_and_average_values() -> None:
+    pairs = Pairs.of(OFFSETS, ITEMS, VALUES, 4)
+    assert pairs.matrix.toarray().tolist() == [[1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 0, 0]]
+    assert pairs.counts.tolist() == [1, 3, 1, 1]
+    assert pairs.ratings.tolist() == [5, 3, 0, 4]
+    assert pairs.rows.tolist() == [0, 0, 2, 2]
+    assert pairs.lengths.tolist() == [2, 0, 2]
+    assert ITEMS.tolist() == [2, 0, 2, 2, 1, 0]
+    assert VALUES.tolist() == [1, 5, 2, 6, 4, 0]
+
+
+def test_rare_terms_weigh_more_and_absent_ones_as_one() -> None:
+    np.testing.assert_allclose(rarity(np.array([0, 1, 4]), 8), np.log([9, 9, 3]), rtol=1e-6)
+
+
+def test_saturation_by_hand() -> None:
+    found = saturated(np.array([1.0, 3.0, 1.0]), np.array([4, 4, 8]), 4.0)
+    np.testing.assert_allclose(found, [1, 6.6 / 4.2, 2.2 / (1 + 1.2 * 1.75)], rtol=1e-6)
+
+
+def test_means_of_empty_groups_are_those_of_all() -> None:
+    assert means(np.array([1, 3, 8], dtype=np.float32), np.array([0, 0, 2]), 4).tolist() == [2, 4, 8, 4]
+    assert means(np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int64), 2).tolist() == [0, 0]
+
+
+def test_norms_of_rows_and_columns() -> None:
+    matrix = sparse.csr_matrix(np.array([[3, 0, 4], [0, 0, -2]], dtype=np.float32))
+    assert norms(matrix, axis=1).tolist() == [5, 2]
+    assert norms(matrix, axis=0).tolist() == pytest.approx([3, 0, 20**0.5])
+
+
+def test_the_largest_positive_entries_are_kept_across_blocks() -> None:
+    rows = torch.tensor([[1.0, 3, 2, 0], [0, 0, 0, 0], [-1, 5, -2, 0]])
+    kept = nearest([rows[:2], rows[2:]], 2, 4)
+    assert kept.toarray().tolist() == [[0, 3, 2, 0], [0, 0, 0, 0], [0, 5, 0, 0]]
+    assert kept.indices.tolist() == [1, 2, 1]
+    assert nearest([rows], 9, 4).nnz == 4
+    assert nearest([], 2, 4).shape == (0, 4)
+    assert nearest([rows], 0, 4).nnz == 0
+
+
+def test_packed_matrices_come_back() -> None:
+    matrix = nearest([torch.tensor([[1.0, 0, 2], [0, 4, 0]])], 3, 3)
+    tensors = pack(matrix, "likeness")
+    assert list(tensors) == ["offsets", "neighbors", "likeness"]
+    again = unpack(tensors["offsets"], tensors["neighbors"], tensors["likeness"], 3)
+    assert again.toarray().tolist() == [[1, 0, 2], [0, 4, 0]]
