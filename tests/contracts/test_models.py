@@ -1,9 +1,7 @@
 """What every model in `recloop.models` must do; a new file there is tested here without being named."""
 
-import importlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,17 +17,12 @@ from recloop.models.storage import load, save
 from recloop.training import checkpoint
 from recloop.training.config import EarlyStopping
 from recloop.training.validation import validate
-from tests.support.planted import CLUSTERS, ITEMS_EACH, N_ITEMS, contexts, data, planted, rated
+from tests.support.planted import CLUSTERS, ITEMS_EACH, N_ITEMS, contexts, data, planted, quick, rated
 
 CPU = torch.device("cpu")
 CONTEXT = FitContext(device=CPU, seed=3)
 ASKED = contexts([[0, 1, 2], [], [9], [23, 17, 16, 17, 18, 19, 20, 21, 22, 16, 17], [4, 12]])
 """Five histories: ordinary, empty, of one event, with repeats and longer than a model may look back, and mixed."""
-
-
-def quick(name: str) -> dict[str, Any]:
-    """Parameters with which a model learns the small world within seconds: `QUICK` of its own test module."""
-    return getattr(importlib.import_module(f"tests.models.test_{name}"), "QUICK", {})
 
 
 def untrained(name: str, n_items: int = N_ITEMS, device: torch.device = CPU) -> Model:

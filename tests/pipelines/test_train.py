@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from recloop.models import Model
 from recloop.models.storage import load
 from recloop.training import loop
 from recloop.training.config import EarlyStopping
+from tests.support.planted import quick, tables
 
 SMALL = {
     "als": {"factors": 4, "iterations": 3},
@@ -33,12 +35,16 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "user_id": [f"u{number}" for number in random.integers(0, 30, 600)],
             "item_id": [f"i{number}" for number in random.integers(0, 20, 600)],
             "timestamp": random.permutation(600),
+            "value": random.integers(1, 6, 600),
         }
     )
     parts = split(canonical_interactions(events, "events"), SplitConfig())
     for part in ("train", "valid", "test"):
         write_parquet(getattr(parts, part), tmp_path / "artifacts" / "split" / f"{part}.parquet")
     write_json(parts.summary, tmp_path / "artifacts" / "split" / "split.json")
+    known = tables([f"i{number}" for number in range(20)], [f"u{number}" for number in range(30)])
+    for table in ("items", "users", "knowledge"):
+        write_parquet(getattr(known, table), tmp_path / "artifacts" / "clean" / f"{table}.parquet")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"train": SMALL}), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -46,6 +52,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("name", models.names())
 def test_a_model_and_its_curves_are_written(project: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    own = json.loads(json.dumps(quick(name))) | SMALL.get(name, {})
+    (project / "params.yaml").write_text(yaml.safe_dump({"train": {name: own}}), encoding="utf-8")
     main(name)
     model, items = load(Path("artifacts/models") / name)
     assert model.name() == name

@@ -13,7 +13,7 @@ from recloop.models import names
 from recloop.retrieval.exact import rank_examples
 from recloop.serving.bundle import Bundle, write_bundle
 from recloop.serving.recommender import Past, Recommender
-from tests.support.bundles import train, world
+from tests.support.bundles import known, train, world
 from tests.support.service import serve
 
 K = 7
@@ -39,7 +39,8 @@ def questions(vocabulary: Vocabulary) -> Examples:
 def offline(name: str, folder: Path) -> list[tuple[list[Past], list[str], list[float]]]:
     """Train, package to `folder`, and rank offline: (history, items, scores) for every question."""
     model, vocabulary = train(name, TRAINED)
-    write_bundle(folder, model=model, vocabulary=vocabulary, seed=0, interactions=TRAINED)
+    people = known(TRAINED).users
+    write_bundle(folder, model=model, vocabulary=vocabulary, seed=0, interactions=TRAINED, people=people)
     examples = questions(vocabulary)
     answers: list[tuple[list[Past], list[str], list[float]]] = []
     for batch in rank_examples(model, examples, K, batch_size=64):
@@ -77,7 +78,8 @@ def test_a_known_user_is_answered_as_with_the_same_history(name: str, tmp_path: 
         times = events["timestamp"].to_physical()
         rows = zip(events[ITEM], times, events["value"], strict=True)
         history = [Past(item_id=item, timestamp=time, value=value) for item, time, value in rows]
-        stored, given = recommender.recommend(user_id=str(user)), recommender.recommend(history=history)
+        stored = recommender.recommend(user_id=str(user))
+        given = recommender.recommend(user_id=str(user), history=history)
         assert stored == given
 
 

@@ -8,13 +8,12 @@ import polars as pl
 import torch
 
 from recloop.columns import ITEM, USER
-from recloop.data.sequences import Contexts
-from recloop.data.tables import canonical_interactions
+from recloop.data.tables import Attributes, canonical_interactions
 from recloop.data.vocabulary import Vocabulary
-from recloop.models import Model, find
+from recloop.models import Model, catalogue, find
 from recloop.models.base import FitContext, TrainingData
 from recloop.serving.bundle import write_bundle
-from tests.support.project import SMALL
+from tests.support.planted import quick, tables
 
 
 def world(users: int = 37, items: int = 23, events: int = 700) -> pl.DataFrame:
@@ -37,13 +36,18 @@ def world(users: int = 37, items: int = 23, events: int = 700) -> pl.DataFrame:
 
 
 def train(name: str, interactions: pl.DataFrame) -> tuple[Model, Vocabulary]:
-    """A small model of this name, trained on `interactions`, and its catalogue."""
-    vocabulary = Vocabulary(interactions[ITEM])
-    kind = find(name)
-    model = kind(kind.Config(**SMALL["train"].get(name, {})), len(vocabulary))
-    histories = Contexts.from_frame(interactions, Vocabulary(interactions[USER]), vocabulary)
-    model.fit(TrainingData(histories=histories, n_items=len(vocabulary)), FitContext(device=torch.device("cpu")))
+    """A small model of this name, trained on `interactions` and all that models can need, and its catalogue."""
+    kind, attributes = find(name), known(interactions)
+    vocabulary = catalogue(kind, interactions, attributes.items)
+    model = kind(kind.Config(**quick(name)), len(vocabulary))
+    data = TrainingData.from_tables(interactions, vocabulary, attributes)
+    model.fit(data, FitContext(device=torch.device("cpu")))
     return model, vocabulary
+
+
+def known(interactions: pl.DataFrame) -> Attributes:
+    """The optional tables of the world."""
+    return tables(Vocabulary(interactions[ITEM]).ids.to_list(), Vocabulary(interactions[USER]).ids.to_list())
 
 
 def popularity_bundle(folder: Path, interactions: pl.DataFrame, **record: Any) -> Path:

@@ -1,7 +1,9 @@
 """A small world for tests of models: people who mostly stay in one of three clusters of items, unequally popular."""
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -9,12 +11,39 @@ import polars as pl
 from recloop.data.features import Features
 from recloop.data.knowledge import Knowledge
 from recloop.data.sequences import Contexts
+from recloop.data.tables import Attributes
 from recloop.data.vocabulary import Vocabulary
 from recloop.models.base import TrainingData
 
 CLUSTERS, ITEMS_EACH, USERS_EACH = 3, 8, 40
 N_ITEMS = CLUSTERS * ITEMS_EACH
 GENRES = ("drama", "comedy", "western")
+
+
+def quick(name: str) -> dict[str, Any]:
+    """Parameters with which a model learns a small world within seconds: `QUICK` of its own test module."""
+    return getattr(importlib.import_module(f"tests.models.test_{name}"), "QUICK", {})
+
+
+def tables(items: Sequence[str], users: Sequence[str]) -> Attributes:
+    """All that is known of items and people besides interactions; every third of them is alike."""
+    kinds = [GENRES[number % CLUSTERS] for number in range(len(items))]
+    return Attributes(
+        items=pl.DataFrame(
+            {
+                "item_id": items,
+                "title": [f"{kind} number {number}" for number, kind in enumerate(kinds)],
+                "categories": [[kind] for kind in kinds],
+                "vector": [[float(GENRES.index(kind) == axis) for axis in range(CLUSTERS)] for kind in kinds],
+            }
+        ).sort("item_id"),
+        users=pl.DataFrame(
+            {"user_id": users, "group": [GENRES[number % CLUSTERS] for number in range(len(users))]}
+        ).sort("user_id"),
+        knowledge=pl.DataFrame(
+            {"head": [f"item:{item}" for item in items], "relation": ["genre"] * len(items), "tail": kinds}
+        ),
+    )
 
 
 def planted(seed: int = 7) -> list[list[int]]:

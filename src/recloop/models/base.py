@@ -164,7 +164,7 @@ class Model(ABC, Generic[C_co]):
         needs: what it requires of the data: ``timestamps`` (the order of events), ``values`` (ratings), ``item_text``,
             ``item_features``, ``item_vectors``, ``user_features``, ``knowledge``.
         takes: what it makes use of where it is there.
-        personal: whether its answer depends on the history.
+        personal: whether its answer depends on the person: on the history, or on features.
         cold_items: whether it can score items without any interaction: its catalogue is the whole items table.
     """
 

@@ -44,7 +44,7 @@ class NeuralModel(IterativeModel[C_co], Generic[C_co, N]):
     A subclass says what the network is, how its weights begin, what an example is and what the loss of a batch. All
     that has been learned lies in the network's parameters and buffers. The randomness of an epoch follows from the seed
     and the epoch's number alone, so training resumes exactly; the global generator is left as it was, so dropout may be
-    used freely. On CUDA, losses are computed with matrix products in bfloat16.
+    used freely. On CUDA and on CPUs with AMX, matrix products of the loss are computed in bfloat16.
 
     Attributes:
         network: on `device`; in evaluation mode except while a pass is made.
