@@ -81,7 +81,6 @@ GATES = [
     Gate("amazon-beauty", "gru4rec", full(0.0283, 0.0137), "GRU4Rec"),
     Gate("amazon-beauty", "caser", full(0.0347, 0.0176), "Caser"),
     Gate("amazon-beauty", "bert4rec", full(0.0347, 0.0170), "BERT4Rec"),
-    Gate("ml-1m", "ease", full(0.1091, 0.0538), "EASE of RecBole 1.2.1, on the same files"),
 ]
 
 
