@@ -27,13 +27,13 @@ def expected(*rows: list[tuple[str, float]]) -> np.ndarray:
     return matrix
 
 
-def check(frame: pl.DataFrame, *rows: list[tuple[str, float]]) -> None:
+def assert_features(frame: pl.DataFrame, *rows: list[tuple[str, float]]) -> None:
     np.testing.assert_allclose(Features.from_frame(frame).matrix().toarray(), expected(*rows), rtol=1e-6)
 
 
 def test_words_of_a_text_are_tokens_in_lower_case_with_a_norm_of_one() -> None:
     half = 1 / math.sqrt(2)
-    check(
+    assert_features(
         pl.DataFrame({"title": ["Toy  Story", "aa b AA", None, ""]}),
         [("title=toy", half), ("title=story", half)],
         [("title=aa", 2 / math.sqrt(5)), ("title=b", 1 / math.sqrt(5))],
@@ -44,18 +44,18 @@ def test_words_of_a_text_are_tokens_in_lower_case_with_a_norm_of_one() -> None:
 
 def test_categories_are_words_too() -> None:
     frame = pl.DataFrame({"kind": pl.Series(["A b", None], dtype=pl.Categorical)})
-    check(frame, [("kind=a", math.sqrt(0.5)), ("kind=b", math.sqrt(0.5))], [])
-    check(frame.cast(pl.Enum(["A b"])), [("kind=a", math.sqrt(0.5)), ("kind=b", math.sqrt(0.5))], [])
+    assert_features(frame, [("kind=a", math.sqrt(0.5)), ("kind=b", math.sqrt(0.5))], [])
+    assert_features(frame.cast(pl.Enum(["A b"])), [("kind=a", math.sqrt(0.5)), ("kind=b", math.sqrt(0.5))], [])
 
 
 def test_entries_of_a_list_are_tokens_as_they_are() -> None:
-    check(
+    assert_features(
         pl.DataFrame({"tags": [["Sci Fi", None, "x", "x"], None, []]}),
         [("tags=Sci Fi", 1 / math.sqrt(5)), ("tags=x", 2 / math.sqrt(5))],
         [],
         [],
     )
-    check(
+    assert_features(
         pl.DataFrame({"ids": pl.Series([[3, 4], [4, 4]], dtype=pl.Array(pl.Int64, 2))}),
         [("ids=3", math.sqrt(0.5)), ("ids=4", math.sqrt(0.5))],
         [("ids=4", 1.0)],
@@ -64,14 +64,14 @@ def test_entries_of_a_list_are_tokens_as_they_are() -> None:
 
 def test_numbers_have_a_token_for_their_value_and_one_for_their_order_of_magnitude() -> None:
     half = math.sqrt(0.5)
-    check(
+    assert_features(
         pl.DataFrame({"age": [24, 21, None, 1234567]}),
         [("age=24", half), ("age~2e+01", half)],
         [("age=21", half), ("age~2e+01", half)],
         [],
         [("age=1234567", half), ("age~1e+06", half)],
     )
-    check(
+    assert_features(
         pl.DataFrame({"price": [0.5, math.nan, math.inf, 24.0]}),
         [("price=0.5", half), ("price~5e-01", half)],
         [],
@@ -81,13 +81,13 @@ def test_numbers_have_a_token_for_their_value_and_one_for_their_order_of_magnitu
 
 
 def test_anything_else_is_one_token() -> None:
-    check(pl.DataFrame({"new": [True, False, None]}), [("new=True", 1)], [("new=False", 1)], [])
-    check(pl.DataFrame({"day": [date(2026, 1, 31), None]}), [("day=2026-01-31", 1)], [])
+    assert_features(pl.DataFrame({"new": [True, False, None]}), [("new=True", 1)], [("new=False", 1)], [])
+    assert_features(pl.DataFrame({"day": [date(2026, 1, 31), None]}), [("day=2026-01-31", 1)], [])
     moment = datetime(2026, 1, 31, tzinfo=UTC)
-    check(pl.DataFrame({"at": [moment]}), [(f"at={moment}", 1)])
-    check(pl.DataFrame({"where": [{"x": 1, "y": "b"}, None]}), [("where={'x': 1, 'y': 'b'}", 1)], [])
-    check(pl.DataFrame({"pairs": [[["a", "b"]], None]}), [("pairs=['a', 'b']", 1)], [])
-    check(pl.DataFrame({"empty": [None, None]}), [], [])
+    assert_features(pl.DataFrame({"at": [moment]}), [(f"at={moment}", 1)])
+    assert_features(pl.DataFrame({"where": [{"x": 1, "y": "b"}, None]}), [("where={'x': 1, 'y': 'b'}", 1)], [])
+    assert_features(pl.DataFrame({"pairs": [[["a", "b"]], None]}), [("pairs=['a', 'b']", 1)], [])
+    assert_features(pl.DataFrame({"empty": [None, None]}), [], [])
 
 
 def test_vectors_are_no_tokens() -> None:
@@ -102,7 +102,7 @@ def test_columns_add_up_and_rows_keep_their_place() -> None:
     assert features.offsets.tolist() == [0, 2, 3, 5]
     assert (features.buckets.dtype, features.weights.dtype) == (np.int64, np.float32)
     half = math.sqrt(0.5)
-    check(frame, [("a=x", 1), ("b=x", 1)], [("b=w", 1)], [("a=y", half), ("a=z", half)])
+    assert_features(frame, [("a=x", 1), ("b=x", 1)], [("b=w", 1)], [("a=y", half), ("a=z", half)])
 
 
 def test_equal_rows_have_equal_features_whatever_the_table() -> None:
@@ -123,7 +123,7 @@ def test_words_agree_with_counting_them(column: list[str | None]) -> None:
         counts = Counter(f"t={word}" for word in (cell or "").lower().split())
         norm = math.sqrt(sum(count**2 for count in counts.values()))
         rows.append([(token, count / norm) for token, count in counts.items()])
-    check(pl.DataFrame({"t": pl.Series(column, dtype=pl.String)}), *rows)
+    assert_features(pl.DataFrame({"t": pl.Series(column, dtype=pl.String)}), *rows)
 
 
 @pytest.mark.parametrize("frame", [pl.DataFrame(), pl.DataFrame({"a": []}), pl.DataFrame({"a": []}).cast(pl.String)])
