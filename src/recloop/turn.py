@@ -24,7 +24,7 @@ from recloop.config import load_params
 from recloop.data.tables import read_json, read_parquet
 from recloop.errors import RecloopError
 from recloop.ingestion import ingest, recover
-from recloop.loop.deployments import in_charge, promote, why_spent
+from recloop.loop.deployments import carry_out, in_charge
 from recloop.progress import track
 from recloop.store import Store
 
@@ -59,7 +59,8 @@ def reproduce(root: Path, stages: Sequence[str] = (), *, force: bool = False) ->
     with tempfile.TemporaryDirectory() as scratch:
         sentence = Path(scratch) / "error"
         env = processes.environment() | {"RECLOOP_ERROR_FILE": str(sentence)}
-        status = subprocess.run(command, cwd=root, env=env, check=False).returncode  # noqa: S603 - our own command
+        with processes.running(command, folder=root, env=env) as process:
+            status = process.wait()
         if status == 0:
             return
         if sentence.is_file():
@@ -113,23 +114,15 @@ def turn(root: Path, *, port: int = 0) -> None:
     _show_leaderboard(console, root)
     decision = read_json(root / "artifacts/gate/decision.json")
     _show_decision(console, decision)
-    console.print(f"[bold]Deployment[/]  {_deploy(root, decision)}", highlight=False)
+    with Store.open(root=root) as store:
+        deployed = carry_out(root, store, decision)
+    console.print(f"[bold]Deployment[/]  {deployed}", highlight=False)
     with service(root, port) as running:
         _show_recommendation(console, root, running.url)
     console.print("[bold]Reports[/]")
     for name, path in REPORTS.items():
         console.print(f"  {name:<12} {path}", highlight=False)
     console.print("[bold]Next[/]  'make serve' keeps the service running, 'make ui' opens the flows in Prefect.")
-
-
-def _deploy(root: Path, decision: dict[str, Any]) -> str:
-    """Put the winner in charge, or whatever is there where nothing is in charge yet; returns what happened."""
-    with Store.open(root=root) as store:
-        champion = store.champion()
-        if champion is not None and decision["verdict"] != "promote":
-            return f"Bundle {champion.bundle} ({champion.model}) stays in charge."
-        spent = why_spent(root, store, decision) if champion else None
-        return spent or promote(root, store, reason=decision["reasons"][0]).message
 
 
 def _show_leaderboard(console: Console, root: Path) -> None:

@@ -3,10 +3,13 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 from playwright.sync_api import TimeoutError as OutOfTime
+
+from tests.support.prefect_server import Server, until
 
 FLAGS = [
     "--no-sandbox",
@@ -80,9 +83,25 @@ def type_number(page: Page, field: str, value: str) -> None:
     label.locator("xpath=following::input[1]").fill(value)
 
 
-def submit(page: Page) -> str:
-    """Start the run and open its page; returns the run's name."""
-    name = page.get_by_role("textbox", name="Run Name").input_value()
-    page.get_by_role("button", name="Submit").click()
-    page.get_by_role("link", name=name).first.click()
-    return name
+def submit(page: Page, server: Server, flow: str) -> str:
+    """Start a run of `flow` and open its page; returns the run's id.
+
+    The run is the one that the server then has: the page may draw itself anew before the click, which gives the form
+    another name, or while it is clicked, which loses the click.
+    """
+    before = {run["id"] for run in server.runs(flow)}
+
+    def started() -> dict[str, Any] | None:
+        return next((run for run in server.runs(flow) if run["id"] not in before), None)
+
+    for attempt in range(3):
+        page.get_by_role("button", name="Submit").click()
+        try:
+            run = until(started, seconds=PATIENCE / 2000)
+            break
+        except AssertionError:
+            assert attempt < 2, f"no run came of the form, which shows: {page.get_by_role('main').inner_text()}"
+    page.goto(server.url)
+    page.get_by_role("link", name="Runs", exact=True).click()
+    page.get_by_role("link", name=run["name"], exact=True).first.click()
+    return run["id"]

@@ -21,10 +21,9 @@ def page() -> Iterator[Page]:
         yield page
 
 
-def see_it_complete(page: Page, server: Server, name: str, minutes: float) -> None:
+def see_it_complete(page: Page, server: Server, run: str, minutes: float) -> None:
     """The run's page says so; on a failure the test shows the server's reason."""
-    run = next(run for run in server.runs("train") if run["name"] == name)
-    ended = server.finished(run["id"], seconds=60 * minutes)
+    ended = server.finished(run, seconds=60 * minutes)
     assert ended["state"]["type"] == "COMPLETED", ended["state"]["message"]
     expect(page.get_by_role("main").get_by_text("Completed", exact=True).first).to_be_visible()
 
@@ -50,8 +49,8 @@ def test_train_from_the_form_on_the_scratch_project(page: Page, tmp_path: Path):
         choose_models(page, "ease", "als")
         choose(page, "device", "cpu")
         type_number(page, "seed", "7")
-        name = submit(page)
-        see_it_complete(page, server, name, minutes=4)
+        run = submit(page, server, "train")
+        see_it_complete(page, server, run, minutes=4)
         open_artifact(page, "leaderboard")
         for row in ("ease 0.0400", "als 0.0300"):
             expect(page.get_by_role("row", name=row)).to_be_visible()
@@ -74,8 +73,8 @@ def test_train_and_deploy_from_the_ui_on_the_real_project(page: Page, tmp_path: 
         open_form(page, server.url, "train")
         choose_models(page, "popularity", "ease")
         choose(page, "device", "cpu")
-        name = submit(page)
-        see_it_complete(page, server, name, minutes=9)
+        run = submit(page, server, "train")
+        see_it_complete(page, server, run, minutes=9)
         open_artifact(page, "leaderboard")
         for model in ("popularity", "ease"):
             expect(page.get_by_role("cell", name=model, exact=True)).to_be_visible()

@@ -10,7 +10,7 @@ from recloop.data.bundles import describe, identify
 from recloop.data.tables import read_json, write_json
 from recloop.errors import BundleError, StoreError
 from recloop.loop import deployments
-from recloop.loop.deployments import promote, rollback, status
+from recloop.loop.deployments import carry_out, in_charge, promote, rollback, status, why_spent
 from recloop.store import Store
 
 WINDOW = ["2026-01-01T00:00:00+00:00", "2026-02-01T00:00:00+00:00"]
@@ -204,3 +204,56 @@ def test_commands_at_once_follow_each_other(tmp_path: Path, store: Store):
         list(pool.map(lambda folder: promote(tmp_path, store, reason="New.", bundle_folder=folder), folders))
     assert len(store.deployments()) == 4
     assert status(tmp_path, store)["agree"]
+
+
+def test_the_folder_in_charge_follows_promotions_and_rollbacks(tmp_path: Path, store: Store):
+    assert in_charge(tmp_path) == tmp_path / "artifacts/bundle"
+    first = package(tmp_path, "ease")
+    assert in_charge(tmp_path) == tmp_path / "artifacts/bundle"
+    promote(tmp_path, store, reason="First.")
+    second = package(tmp_path, "als")
+    assert in_charge(tmp_path) == tmp_path / "artifacts/bundles" / first
+    promote(tmp_path, store, reason="Second.")
+    assert in_charge(tmp_path) == tmp_path / "artifacts/bundles" / second
+    rollback(tmp_path, store, reason="Worse.")
+    assert in_charge(tmp_path) == tmp_path / "artifacts/bundles" / first
+
+
+def test_a_decision_may_be_carried_out_until_it_is_undone(tmp_path: Path, store: Store):
+    first = package(tmp_path, "ease")
+    assert why_spent(tmp_path, store, {"champion": None}) is None
+    promote(tmp_path, store, reason="First.")
+    assert why_spent(tmp_path, store, {"champion": None}) is None
+    second = package(tmp_path, "als")
+    against_first = {"champion": {"bundle": first}}
+    assert why_spent(tmp_path, store, against_first) is None
+    promote(tmp_path, store, reason="Second.")
+    rollback(tmp_path, store, reason="Worse.")
+    undone = why_spent(tmp_path, store, against_first)
+    assert undone is not None
+    assert f"bundle {second} was in charge before and was taken back" in undone
+
+
+def test_a_decision_against_another_champion_may_not_be_carried_out(tmp_path: Path, store: Store):
+    first = package(tmp_path, "ease")
+    promote(tmp_path, store, reason="First.")
+    package(tmp_path, "als")
+    said = why_spent(tmp_path, store, {"champion": None})
+    assert said is not None
+    assert f"bundle {first} is in charge, and it was compared with none" in said
+
+
+def test_a_decision_is_carried_out_once_and_not_after_a_rollback(tmp_path: Path, store: Store):
+    first = package(tmp_path, "ease")
+    keep = {"verdict": "keep", "champion": None, "reasons": ["No model beats the baseline."]}
+    assert carry_out(tmp_path, store, keep) == f"Bundle {first} (ease) is in charge now."
+    second = package(tmp_path, "als")
+    keep["champion"] = {"bundle": first}
+    assert carry_out(tmp_path, store, keep) == f"Bundle {first} (ease) stays in charge."
+    won = {"verdict": "promote", "champion": {"bundle": first}, "reasons": ["als is ahead."]}
+    assert carry_out(tmp_path, store, won) == f"Bundle {second} (als) is in charge now, instead of {first}."
+    assert carry_out(tmp_path, store, won) == f"Bundle {second} (als) is already in charge."
+    rollback(tmp_path, store, reason="Worse.")
+    assert "was in charge before and was taken back" in carry_out(tmp_path, store, won)
+    assert in_charge(tmp_path) == tmp_path / "artifacts/bundles" / first
+    assert [row.reason for row in store.deployments()] == ["No model beats the baseline.", "als is ahead.", "Worse."]

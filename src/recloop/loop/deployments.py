@@ -124,6 +124,28 @@ def why_spent(root: Path, store: Store, decision: Mapping[str, Any]) -> str | No
     )
 
 
+def carry_out(root: Path, store: Store, decision: Mapping[str, Any]) -> str:
+    """Put the gate's winner in charge, or the packaged model where nothing is in charge yet.
+
+    Args:
+        root: the project's root; the decision is about its `artifacts/bundle`.
+        store: where the deployment is recorded.
+        decision: what the stage `gate` wrote.
+
+    Returns:
+        What happened, for a person; a decision that no longer holds is not carried out.
+
+    Raises:
+        BundleError: the bundle is missing or damaged; the file is named.
+        StoreError: the store cannot be reached.
+    """
+    champion = store.champion()
+    if champion and decision["verdict"] != "promote":
+        return f"Bundle {champion.bundle} ({champion.model}) stays in charge."
+    spent = why_spent(root, store, decision) if champion else None
+    return spent or promote(root, store, reason=decision["reasons"][0]).message
+
+
 def in_charge(root: Path) -> Path:
     """The folder of the bundle in charge; `artifacts/bundle` where none is."""
     bundle = _pointed(root)
