@@ -182,6 +182,11 @@ def test_items_with_categories_make_diversity_defined(files: dict[str, Path], tm
             ConfigError,
             "--set.magic is not a known parameter; known ones are: half_life_days.",
         ),
+        (
+            {"settings": ["early_stopping.patienc=3"]},
+            ConfigError,
+            "--set early_stopping.patienc is not a known parameter; known ones are: mask_seen, max_examples, ",
+        ),
         ({"settings": ["half_life_days=soon"]}, ConfigError, "--set.half_life_days is 'soon', but "),
         ({"device": "abacus"}, ConfigError, "device is 'abacus', but it must be 'auto', 'cpu' or 'cuda'; correct it."),
         ({"seed": -1}, ConfigError, "seed is -1, but it must be a whole number from 0 to 9223372036854775807; "),

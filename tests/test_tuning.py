@@ -112,3 +112,13 @@ def test_a_model_whose_needs_are_not_met_is_refused_before_any_trial(made: Path,
     with pytest.raises(ModelError, match=r"^kgcn needs triples about items of the catalogue; add it to the table"):
         tune(made, "kgcn", storage=f"sqlite:///{storage}")
     assert not storage.exists()
+
+
+@pytest.mark.integration
+def test_a_study_in_postgresql_goes_on_where_it_was(made: Path, postgres_url: str):
+    params(made, ease={"regularization": 33.0})
+    assert tune(made, "ease", trials=2, write=False, storage=postgres_url).trials == 2
+    found = tune(made, "ease", trials=4, write=False, storage=postgres_url)
+    assert found.trials == 4
+    assert found.first is not None
+    assert found.value >= found.first

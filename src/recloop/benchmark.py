@@ -55,15 +55,16 @@ from recloop.evaluation.ranking import categories
 from recloop.evaluation.significance import bootstrap_mean
 from recloop.metrics import Metric, Predictions, Ranking, Slates, depth
 from recloop.metrics import parse as parse_metric
-from recloop.models.base import FitContext, IterativeModel, Model, TrainingData, check_needs
+from recloop.models.base import FitContext, IterativeModel, Model, ModelConfig, TrainingData, check_needs
 from recloop.progress import track
 from recloop.retrieval.exact import Candidates, rank_examples
-from recloop.training.config import TrainConfig
+from recloop.training.config import EarlyStopping, TrainConfig
 from recloop.training.loop import train as train_in_passes
 
 POSITION = "position"
 NEGATIVES = "negatives"
 SAMPLED = "sampled_"
+_STOPPING = "early_stopping."
 
 
 def run(
@@ -97,7 +98,8 @@ def run(
         knowledge: triples.
         negatives: `user_id` and a list `negatives`: rank the test items among these instead of the whole catalogue,
             masking nothing. Such metrics carry the prefix ``sampled_``; they compare with papers and decide nothing.
-        settings: ``KEY=VALUE`` parameters of the model, values as in YAML.
+        settings: ``KEY=VALUE`` parameters of the model, values as in YAML; ``early_stopping.KEY=VALUE`` for what stops
+            its training, as in the section `train`.
         metrics: names such as ``ndcg@10``.
         seed: seeds every draw.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -112,7 +114,7 @@ def run(
         DataError: a file or column is missing or cannot be read, nothing is left to ask, or `out` cannot be written.
     """
     kind = models.find(model)
-    config = parse(kind.Config, _settings(settings), "--set")
+    config, how = _configs(kind, _settings(settings))
     wanted = _wanted(metrics, kind)
     where = _device(device)
     _check_seed(seed)
@@ -123,7 +125,7 @@ def run(
 
     trainee = kind(config, len(task.catalogue), where)
     started = time.perf_counter()
-    passes = _fit(trainee, task.training, FitContext(device=where, seed=seed, progress=track))
+    passes = _fit(trainee, task.training, how, FitContext(device=where, seed=seed, progress=track))
     fitted = time.perf_counter()
     values = _measure(trainee, task, wanted, attributes.items)
     ranked = time.perf_counter()
@@ -201,6 +203,13 @@ def _settings(pairs: Sequence[str]) -> dict[str, Any]:
         except yaml.YAMLError:
             raise ConfigError(f"--set {pair!r} has a value that is not valid YAML; quote or correct it.") from None
     return values
+
+
+def _configs(kind: type[Model], values: Mapping[str, Any]) -> tuple[ModelConfig, EarlyStopping]:
+    """What the settings say of the model, and of when its training stops."""
+    stops = {key.removeprefix(_STOPPING): value for key, value in values.items() if key.startswith(_STOPPING)}
+    own = {key: value for key, value in values.items() if not key.startswith(_STOPPING)}
+    return parse(kind.Config, own, "--set"), parse(EarlyStopping, stops, f"--set {_STOPPING[:-1]}")
 
 
 def _wanted(names: Sequence[str], kind: type[Model]) -> list[Metric]:
@@ -364,10 +373,10 @@ def _circumstances(model: Model, data: _Data, task: _Task) -> dict[str, Any]:
     }
 
 
-def _fit(model: Model, training: TrainingData, context: FitContext) -> int:
+def _fit(model: Model, training: TrainingData, how: EarlyStopping, context: FitContext) -> int:
     """Train, and stop early where there is validation; the number of passes made, 0 for a model without."""
     if isinstance(model, IterativeModel):
-        return len(train_in_passes(model, training, TrainConfig(), context).points)
+        return len(train_in_passes(model, training, TrainConfig(early_stopping=how), context).points)
     check_needs(type(model), training)
     model.fit(training, context)
     return 0

@@ -18,6 +18,7 @@ from recloop import devices, models
 from recloop.config import load_params, parse, section
 from recloop.data.tables import replacing_file, write_json
 from recloop.errors import ConfigError, ModelError
+from recloop.metrics import Metric
 from recloop.models.base import FitContext, Model, TrainingData, check_needs, silent
 from recloop.parameters import override
 from recloop.search import Choice, Real, Space, Whole
@@ -103,7 +104,8 @@ def tune(
 
     spaces = {key: _including(space, getattr(first, key)) for key, space in kind.Config.search.items()}
     search = _Search(kind, given, spaces, config, data, len(items))
-    study = _study(root, name, storage, _fingerprint(root, name, config, given, spaces), config.seed)
+    metric = config.early_stopping.metric_of(kind)
+    study = _study(root, f"{name}-{_fingerprint(root, name, config, given, spaces)}", metric, storage, config.seed)
     if not study.trials:
         study.enqueue_trial({key: getattr(first, key) for key in spaces})
     for _ in progress(range(max(0, trials - _finished(study))), f"tune {name}"):
@@ -112,11 +114,11 @@ def tune(
     if not done:
         raise ModelError(f"None of {len(study.trials)} trials of {name} could be trained; correct train.{name} first.")
     best = study.best_trial
-    _write(root / FOLDER / name, study, best, config.early_stopping.metric)
+    _write(root / FOLDER / name, study, best, metric.name)
     found = {f"train.{name}.{key}": value for key, value in best.params.items()}
     return Tuned(
         model=name,
-        metric=config.early_stopping.metric,
+        metric=metric.name,
         value=_value(best),
         first=next((_value(trial) for trial in done if trial.number == 0), None),
         parameters=best.params,
@@ -155,7 +157,8 @@ class _Search:
         context = FitContext(device=device, seed=self.config.seed)
         curves = train(model, self.data, self.config, context, watch=watch)
         trial.set_user_attr("passes", len(curves.points))
-        return max(point.value for point in curves.points if point.value is not None)
+        best = min if self.config.early_stopping.metric_of(self.kind).lower_is_better else max
+        return best(point.value for point in curves.points if point.value is not None)
 
 
 def _including(space: Space, value: Any) -> Space:
@@ -179,7 +182,7 @@ def _suggest(trial: "Trial", name: str, space: Space) -> Any:
             return trial.suggest_categorical(name, options)
 
 
-def _study(root: Path, model: str, storage: str | None, fingerprint: str, seed: int) -> "Study":
+def _study(root: Path, study: str, metric: Metric, storage: str | None, seed: int) -> "Study":
     import optuna
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import SQLAlchemyError
@@ -193,8 +196,8 @@ def _study(root: Path, model: str, storage: str | None, fingerprint: str, seed: 
         database = optuna.storages.RDBStorage(url)
         return optuna.create_study(
             storage=database,
-            study_name=f"{model}-{fingerprint}",
-            direction="maximize",
+            study_name=study,
+            direction="minimize" if metric.lower_is_better else "maximize",
             sampler=sampler,
             pruner=pruner,
             load_if_exists=True,

@@ -1,6 +1,7 @@
 """A model whose losses and quality are written down, and data to train it on."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,15 @@ class Scripted(IterativeModel):
         self.passes = state["passes"]
 
 
+class ScriptedRatings(Scripted):
+    """After pass n it predicts ``places[n - 1]`` for every item."""
+
+    needs = frozenset({"values"})
+
+    def score(self, contexts: Contexts) -> Tensor:
+        return torch.full((len(contexts), 5), float(self.places[self.passes - 1]))
+
+
 def questions(contexts: list[list[int]], targets: list[int], users: list[int] | None = None) -> Examples:
     """One target an example; by default each example has its own user."""
     count = len(targets)
@@ -66,5 +76,9 @@ def questions(contexts: list[list[int]], targets: list[int], users: list[int] | 
     )
 
 
-def data(valid: Examples | None) -> TrainingData:
-    return TrainingData(histories=Contexts.from_lists([[0, 1], [2]]), n_items=5, valid=valid)
+def data(valid: Examples | None, ratings: Sequence[float] | None = None) -> TrainingData:
+    """Two people with three events; `ratings` are the values of these."""
+    histories = Contexts.from_lists([[0, 1], [2]])
+    if ratings is not None:
+        histories = replace(histories, values=np.array(ratings, dtype=np.float32))
+    return TrainingData(histories=histories, n_items=5, valid=valid)

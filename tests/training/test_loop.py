@@ -14,7 +14,7 @@ from recloop.training import checkpoint
 from recloop.training.config import EarlyStopping, TrainConfig
 from recloop.training.curves import Curves
 from recloop.training.loop import train
-from tests.training.scripted import Scripted, data, questions
+from tests.training.scripted import Scripted, ScriptedRatings, data, questions
 
 CONTEXT = FitContext(device=torch.device("cpu"))
 ASKED = questions([[]], [0])
@@ -35,6 +35,18 @@ def test_the_best_pass_is_kept() -> None:
     assert [point.epoch for point in curves.points] == [1, 2, 3, 4]
     assert curves.best_epoch == 3
     assert model.passes == 3
+
+
+def test_of_a_model_of_ratings_the_pass_with_the_smallest_error_is_kept(tmp_path: Path) -> None:
+    """The right answer has the rating 1; the pass that predicts 2 is nearest."""
+    model = ScriptedRatings([5, 2, 4, 4, 1])
+    rated = data(ASKED, ratings=[1, 2, 3])
+    curves = train(model, rated, config(patience=2), CONTEXT, tmp_path)
+    assert curves.metric == "rmse"
+    assert values(curves) == pytest.approx([4, 1, 3, 3])
+    assert curves.best_epoch == model.passes == 2
+    again = ScriptedRatings([5, 2, 4, 4, 1])
+    assert train(again, rated, config(patience=2), CONTEXT, tmp_path) == curves
 
 
 def test_of_equally_good_passes_the_first_is_kept() -> None:

@@ -45,6 +45,11 @@ class Metric:
     takes: type
     per_example: bool
 
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether it is an error of predicted ratings; of metrics taken from ranks, more is better."""
+        return self.takes is Predictions
+
     def __call__(self, given: Ranking | Slates | Predictions) -> Any:
         """The metric of `given`, which must be of the type `takes`: an array, or one number."""
         assert isinstance(given, self.takes), f"{self.name} takes {self.takes.__name__}, not {type(given).__name__}"

@@ -1,7 +1,7 @@
 """The `train` section of the parameters."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -9,7 +9,7 @@ from recloop import metrics, models
 from recloop.config import Config, Seed, parse, section
 from recloop.devices import DeviceName
 from recloop.errors import ConfigError
-from recloop.models.base import ModelConfig
+from recloop.models.base import Model, ModelConfig
 
 _WHERE = "params.yaml: train"
 DEFAULT = ("popularity", "item_knn", "ease", "als", "sasrec")
@@ -21,6 +21,7 @@ class EarlyStopping(Config):
 
     Attributes:
         metric: what to compare passes by, on the validation part; computed from ranks, so higher is better.
+        rating_metric: the same for models that need ratings, because they predict ratings; lower is better.
         validate_every: passes from one validation to the next; the last pass is always validated.
         patience: validations in a row without a new best after which training stops; null never stops early.
         max_examples: questions asked in a validation, evenly spaced over all; null asks all.
@@ -28,10 +29,17 @@ class EarlyStopping(Config):
     """
 
     metric: str = Field(default="ndcg@10", description="What passes are compared by.")
+    rating_metric: Literal["rmse", "mae"] = Field(
+        default="rmse", description="What passes of models of ratings are compared by."
+    )
     validate_every: int = Field(default=1, ge=1, description="Passes from one validation to the next.")
     patience: int | None = Field(default=3, ge=1, description="Validations without a new best before stopping.")
     max_examples: int | None = Field(default=2000, ge=1, description="Questions asked in a validation.")
     mask_seen: bool = Field(default=True, description="Leave out what a person has seen.")
+
+    def metric_of(self, kind: type[Model]) -> metrics.Metric:
+        """What passes of this model are compared by."""
+        return metrics.parse(self.rating_metric if "values" in kind.needs else self.metric)
 
     @field_validator("metric")
     @classmethod

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from recloop.data.sequences import Examples
 from recloop.errors import ModelError
+from recloop.metrics import Metric
 from recloop.models.base import FitContext, IterativeModel, Model, TrainingData, check_needs, silent
 from recloop.training import checkpoint
 from recloop.training.config import EarlyStopping, TrainConfig
@@ -53,7 +54,8 @@ def train(
         return _Run(model, data, valid, how, context, checkpoint_folder, watch).go()
     model.fit(data, context)
     value = None if valid is None else validate(model, valid, how)
-    return Curves(metric=how.metric, points=(Point(epoch=0, loss=None, value=value),), best_epoch=0)
+    name = how.metric_of(type(model)).name
+    return Curves(metric=name, points=(Point(epoch=0, loss=None, value=value),), best_epoch=0)
 
 
 @dataclass
@@ -70,7 +72,7 @@ class _Run:
     points: list[Point] = field(default_factory=list)
     best: dict[str, Tensor] | None = None
     best_epoch: int = 0
-    best_value: float = -math.inf
+    best_value: float | None = None
 
     def go(self) -> Curves:
         quiet = replace(self.context, progress=silent)
@@ -91,17 +93,26 @@ class _Run:
         if self.best is not None:
             self.model.load_tensors(self.best)
         best_epoch = self.best_epoch if self.best is not None else len(self.points)
-        return Curves(metric=self.how.metric, points=tuple(self.points), best_epoch=best_epoch)
+        return Curves(metric=self._metric.name, points=tuple(self.points), best_epoch=best_epoch)
 
     def _record(self, epoch: int, loss: float) -> None:
         due = epoch % self.how.validate_every == 0 or epoch == self.model.epochs
         value = validate(self.model, self.valid, self.how) if self.valid is not None and due else None
         self.points.append(Point(epoch=epoch, loss=loss, value=value))
-        if value is not None and value > self.best_value:
+        if value is not None and self._is_better(value):
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.model.tensors().items()}
             self.best_epoch, self.best_value = epoch, value
         if value is not None and self.watch is not None:
             self.watch(epoch, value)
+
+    @property
+    def _metric(self) -> Metric:
+        return self.how.metric_of(type(self.model))
+
+    def _is_better(self, value: float) -> bool:
+        if self.best_value is None:
+            return not math.isnan(value)
+        return value < self.best_value if self._metric.lower_is_better else value > self.best_value
 
     def _has_converged(self) -> bool:
         since = [point for point in self.points[self.best_epoch :] if point.value is not None]
@@ -119,7 +130,7 @@ class _Run:
         self.points = [Point(epoch=epoch, loss=loss, value=value) for epoch, loss, value in stored["points"]]
         self.best, self.best_epoch = stored["best"], stored["best_epoch"]
         if self.best is not None:
-            self.best_value = self.points[self.best_epoch - 1].value or 0.0
+            self.best_value = self.points[self.best_epoch - 1].value
         self.model.load_training_state(stored["model"])
 
     def _about(self, loss: float, epoch: int) -> str:
