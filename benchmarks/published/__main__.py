@@ -161,7 +161,7 @@ def table(records: dict[str, Any]) -> str:
         "# Results against published numbers",
         "",
         "Written by `python -m benchmarks.published GATE`; the protocols are in `benchmarks/published/protocols.py`.",
-        "Parameters are the models' defaults except where the gate names others (`benchmarks/results.json` has them all);",
+        "Parameters are the models' defaults except where the gate names others (all are in `benchmarks/results.json`);",
         "passes were chosen on validation, where there is one. Seconds are upper bounds: the same two cores did",
         "other work meanwhile.",
         "",
