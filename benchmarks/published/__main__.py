@@ -133,7 +133,8 @@ def measure(gate: Gate, seed: int, device: str, settings: list[str]) -> dict[str
         command = [sys.executable, "-m", "recloop.cli", "benchmark", "--model", gate.model, "--out", str(out)]
         command += [word for name, path in files.items() for word in (f"--{name}", str(path))]
         command += [word for setting in words for word in ("--set", setting)]
-        command += ["--metrics", "hit@10,ndcg@10", "--seed", str(seed), "--device", device]
+        metrics = ",".join(name.removeprefix("sampled_") for name in gate.bounds)
+        command += ["--metrics", metrics, "--seed", str(seed), "--device", device]
         subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
         report = json.loads(out.read_text())
     keys = ("model", "config", "device", "seed", "passes", "fit_seconds", "rank_seconds", "peak_rss_mb", "metrics")
@@ -161,7 +162,7 @@ def table(records: dict[str, Any]) -> str:
         "# Results against published numbers",
         "",
         "Written by `python -m benchmarks.published GATE`; the protocols are in `benchmarks/published/protocols.py`.",
-        "Parameters are the models' defaults except where the gate names others (all are in `benchmarks/results.json`);",
+        "Parameters are the models' defaults except where the gate names others (`benchmarks/results.json` has all);",
         "passes were chosen on validation, where there is one. Seconds are upper bounds: the same two cores did",
         "other work meanwhile.",
         "",

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 ROOT = Path(__file__).parents[2]
@@ -52,8 +53,26 @@ def ml_1m_ncf(folder: Path) -> dict[str, Path]:
     return {part: source(f"ml-1m-ncf/{part}.parquet") for part in ("train", "test", "negatives")}
 
 
+def ml_100k(folder: Path) -> dict[str, Path]:
+    """MovieLens-100K, of each person's events a random 80% to learn from, 10% for validation and 10% to find.
+
+    The events are those that `recloop ingest` has put into `data/`; the draw is the same on any machine.
+    """
+    path = ROOT / "data/interactions/movielens-100k.parquet"
+    if not path.is_file():
+        sys.exit(f"{path} does not exist; run 'recloop ingest' first.")
+    frame = pl.read_parquet(path).select(pl.col("user_id", "item_id").cast(pl.Int64)).sort("user_id", "item_id")
+    drawn = frame.with_columns(draw=np.random.default_rng(0).random(frame.height))
+    place = (pl.col("draw").rank("ordinal") - 0.5).over("user_id") / pl.len().over("user_id")
+    parts = {"train": place < 0.8, "valid": place.is_between(0.8, 0.9, closed="left"), "test": place >= 0.9}
+    for part, rows in parts.items():
+        drawn.filter(rows).drop("draw").write_parquet(folder / f"{part}.parquet")
+    return {part: folder / f"{part}.parquet" for part in parts}
+
+
 PROTOCOLS: dict[str, Callable[[Path], dict[str, Path]]] = {
     "ml-1m": ml_1m,
+    "ml-100k": ml_100k,
     "ml-1m-ncf": ml_1m_ncf,
     "amazon-beauty": amazon_beauty,
 }

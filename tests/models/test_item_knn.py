@@ -38,6 +38,19 @@ def test_only_the_nearest_neighbours_are_kept() -> None:
     )
 
 
+def test_the_neighbours_of_candidates_may_count_instead() -> None:
+    """The nearest of 0 is 1, of 1 is 0, of 2 is 3, of 3 is 2: item 2 speaks for 3, which it would not for 0."""
+    model = fitted(shrink=0, neighbors=2, whose="candidate")
+    full = fitted(shrink=0).score(Contexts.from_lists([[item] for item in range(5)])).T
+    expected = torch.zeros(5, 5)
+    for candidate in range(4):
+        best = full[candidate].topk(2).indices
+        expected[best, candidate] = full[candidate, best]
+    torch.testing.assert_close(model.score(Contexts.from_lists([[item] for item in range(5)])), expected)
+    history = fitted(shrink=0, neighbors=2).score(Contexts.from_lists([[item] for item in range(5)]))
+    assert not torch.equal(history, expected)
+
+
 def test_scores_add_up_over_the_history_and_repeats_count_once() -> None:
     model = fitted()
     scores = model.score(Contexts.from_lists([[0, 2, 0], [0], [2]]))

@@ -6,7 +6,7 @@ Shapes: B contexts, I items, U users, M pairs of a user and an item, K neighbour
 """
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -40,6 +40,10 @@ class ItemKNNConfig(ModelConfig):
 
     Attributes:
         neighbors: most similar items kept for each item, K.
+        whose: whose neighbours count: ``history``, those of each item taken, so that popular items are in many lists
+            (Deshpande and Karypis); or ``candidate``, those of each item to be scored, so that every item has K of its
+            own (as in Cremonesi et al., "Performance of recommender algorithms on top-n recommendation tasks", RecSys
+            2010), which wants more of them.
         shrink: added to the denominator of the cosine, so that likeness seen in few users counts less.
         similarity: ``cosine`` of who interacted, whatever the values; or the cosine of ratings less the user's mean
             (``adjusted_cosine``) or less the item's mean (``pearson``).
@@ -51,10 +55,12 @@ class ItemKNNConfig(ModelConfig):
     search: ClassVar[Mapping[str, Space]] = {
         "neighbors": Whole(5, 500, log=True),
         "shrink": Real(0.1, 100.0, log=True),
+        "whose": Choice(("history", "candidate")),
         "weighting": Choice(("none", "tfidf", "bm25")),
     }
 
     neighbors: int = Field(default=20, ge=1)
+    whose: Literal["history", "candidate"] = "history"
     shrink: float = Field(default=10.0, ge=0)
     similarity: Similarity = "cosine"
     weighting: Weighting = "tfidf"
@@ -62,6 +68,8 @@ class ItemKNNConfig(ModelConfig):
 
 class ItemKNN(Model[ItemKNNConfig]):
     """Score of item j = sum of ``s_ij`` over the items i of the history that have j among their K neighbours.
+
+    With `whose` ``candidate``, over those that are among the K neighbours of j.
 
     ``s_ij = <x_i, x_j> / (|x_i| |x_j| + shrink)``, where ``x_i`` (U,) holds, for those who interacted with item i, the
     user's weight times 1 or the centred rating (the mean one where there are several), and 0 for all others. Only
@@ -85,6 +93,8 @@ class ItemKNN(Model[ItemKNNConfig]):
         matrix.data = self._entries(pairs)
         blocks = context.progress(self._blocks(matrix), self.name())
         similarity = nearest(blocks, min(self.config.neighbors, self.n_items - 1), self.n_items)
+        if self.config.whose == "candidate":
+            similarity = similarity.T.tocsr()
         self.load_tensors({**pack(similarity, "similarities"), "popularity": popularity})
 
     @override
