@@ -54,9 +54,10 @@ def ml_1m_ncf(folder: Path) -> dict[str, Path]:
 
 
 def ml_100k(folder: Path) -> dict[str, Path]:
-    """MovieLens-100K, of each person's events a random 80% to learn from, 10% for validation and 10% to find.
+    """MovieLens-100K, of each person's events a random 90% to learn from and 10% to find.
 
-    The events are those that `recloop ingest` has put into `data/`; the draw is the same on any machine.
+    A ninth of the 90%, ``valid.parquet`` in the folder, is what parameters were chosen by, with ``train.parquet`` to
+    learn from. The events are those that `recloop ingest` has put into `data/`; the draw is the same on any machine.
     """
     path = ROOT / "data/interactions/movielens-100k.parquet"
     if not path.is_file():
@@ -65,9 +66,10 @@ def ml_100k(folder: Path) -> dict[str, Path]:
     drawn = frame.with_columns(draw=np.random.default_rng(0).random(frame.height))
     place = (pl.col("draw").rank("ordinal") - 0.5).over("user_id") / pl.len().over("user_id")
     parts = {"train": place < 0.8, "valid": place.is_between(0.8, 0.9, closed="left"), "test": place >= 0.9}
+    parts["learnt"] = ~parts["test"]
     for part, rows in parts.items():
         drawn.filter(rows).drop("draw").write_parquet(folder / f"{part}.parquet")
-    return {part: folder / f"{part}.parquet" for part in parts}
+    return {"train": folder / "learnt.parquet", "test": folder / "test.parquet"}
 
 
 PROTOCOLS: dict[str, Callable[[Path], dict[str, Path]]] = {

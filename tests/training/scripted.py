@@ -18,12 +18,19 @@ class Scripted(IterativeModel):
     Args:
         places: rank of item 0 after each pass, from 0.
         losses: loss of each pass; 1 where not given.
+        steps: gradient steps that a pass has.
     """
 
-    def __init__(self, places: Sequence[int], losses: Mapping[int, float] | None = None) -> None:
+    def __init__(
+        self, places: Sequence[int], losses: Mapping[int, float] | None = None, steps: int | None = None
+    ) -> None:
         super().__init__(ModelConfig(), 5)
         self.places, self.losses, self.passes = places, losses or {}, 0
-        self.begun = 0
+        self.begun, self._steps = 0, steps
+
+    @property
+    def steps(self) -> int | None:
+        return self._steps
 
     @property
     def epochs(self) -> int:

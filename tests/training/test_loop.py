@@ -62,6 +62,19 @@ def test_training_stops_when_patience_is_over() -> None:
     assert len(train(Scripted([0] * 9), data(ASKED), config(patience=None), CONTEXT).points) == 9
 
 
+def test_a_few_gradient_steps_do_not_end_training() -> None:
+    places = [3, 1, 2, 2, 2, 0]
+
+    def passes(steps: int | None, patience_steps: int) -> int:
+        model = Scripted(places, steps=steps)
+        return len(train(model, data(ASKED), config(patience=2, patience_steps=patience_steps), CONTEXT).points)
+
+    assert passes(10, 20) == passes(None, 20) == 4
+    assert passes(10, 21) == passes(10, 30) == 5
+    assert passes(10, 31) == 6
+    assert passes(1, 0) == 4
+
+
 def test_passes_between_validations_are_not_validated_but_the_last_is() -> None:
     curves = train(Scripted([3, 3, 3, 3, 0]), data(ASKED), config(validate_every=2), CONTEXT)
     assert values(curves) == [None, 1 / 4, None, 1 / 4, 1]

@@ -256,6 +256,11 @@ class IterativeModel(Model[C_co]):
     def epochs(self) -> int:
         """The largest number of passes."""
 
+    @property
+    def steps(self) -> int | None:
+        """Gradient steps in a pass, known after `begin`; `None` where a pass solves for the parameters instead."""
+        return None
+
     @abstractmethod
     def begin(self, data: TrainingData, context: FitContext) -> None:
         """Prepare for training: initial parameters, optimiser, random generator."""

@@ -54,7 +54,7 @@ class DropoutNetConfig(NeuralConfig):
     negatives: int = Field(default=2048, ge=1)
     learning_rate: float = Field(default=0.002, gt=0)
     batch_size: int = Field(default=64, ge=1)
-    epochs: int = Field(default=15, ge=1)
+    epochs: int = Field(default=60, ge=1)
 
 
 class _Tower(nn.Module):

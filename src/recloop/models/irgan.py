@@ -48,12 +48,12 @@ class IRGANConfig(NeuralConfig):
     }
 
     dim: int = Field(default=64, ge=1)
-    pretraining: int = Field(default=4, ge=0)
+    pretraining: int = Field(default=20, ge=0)
     negatives: int = Field(default=64, ge=1)
     mixture: float = Field(default=0.2, ge=0, lt=1)
     game_learning_rate: float = Field(default=0.003, gt=0)
     learning_rate: float = Field(default=0.005, gt=0)
-    weight_decay: float = Field(default=1.0, ge=0)
+    weight_decay: float = Field(default=0.1, ge=0)
     batch_size: int = Field(default=64, ge=1)
     epochs: int = Field(default=60, ge=1)
 

@@ -52,7 +52,7 @@ class LightGCNConfig(NeuralConfig):
     negatives: int = Field(default=1024, ge=1)
     learning_rate: float = Field(default=0.03, gt=0)
     batch_size: int = Field(default=128, ge=1)
-    epochs: int = Field(default=50, ge=1)
+    epochs: int = Field(default=100, ge=1)
 
 
 class LightGCN(NeuralModel[LightGCNConfig, SmoothedItems]):

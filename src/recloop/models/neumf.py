@@ -44,8 +44,9 @@ class NeuMFConfig(NeuralConfig):
 
     dim: int = Field(default=32, ge=1)
     layers: int = Field(default=3, ge=1)
-    negatives: int = Field(default=4, ge=1)
+    negatives: int = Field(default=16, ge=1)
     learning_rate: float = Field(default=0.005, gt=0)
+    weight_decay: float = Field(default=0.1, ge=0)
     batch_size: int = Field(default=32, ge=1)
     epochs: int = Field(default=40, ge=1)
 

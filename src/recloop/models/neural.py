@@ -85,6 +85,11 @@ class NeuralModel(IterativeModel[C_co], Generic[C_co, N]):
     def epochs(self) -> int:
         return self.config.epochs
 
+    @property
+    @override
+    def steps(self) -> int:
+        return -(-self._n_examples // self.config.batch_size)
+
     @override
     def begin(self, data: TrainingData, context: FitContext) -> None:
         check_needs(type(self), data)

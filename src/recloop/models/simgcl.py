@@ -55,12 +55,12 @@ class SimGCLConfig(NeuralConfig):
     hidden: float = Field(default=0.3, gt=0, lt=1)
     eps: float = Field(default=0.05, ge=0)
     temperature: float = Field(default=0.2, gt=0)
-    weight: float = Field(default=0.1, ge=0)
+    weight: float = Field(default=0.03, ge=0)
     loss: Literal["softmax", "sampled_softmax"] = "softmax"
     negatives: int = Field(default=1024, ge=1)
     learning_rate: float = Field(default=0.03, gt=0)
     batch_size: int = Field(default=128, ge=1)
-    epochs: int = Field(default=50, ge=1)
+    epochs: int = Field(default=100, ge=1)
 
 
 class SimGCL(NeuralModel[SimGCLConfig, SmoothedItems]):

@@ -24,6 +24,8 @@ class EarlyStopping(Config):
         rating_metric: the same for models that need ratings, because they predict ratings; lower is better.
         validate_every: passes from one validation to the next; the last pass is always validated.
         patience: validations in a row without a new best after which training stops; null never stops early.
+        patience_steps: gradient steps that must also have been made since the best validation, so that a few large
+            batches of small data do not end the training; 0 counts validations alone.
         max_examples: questions asked in a validation, evenly spaced over all; null asks all.
         mask_seen: whether validation leaves out what a person has seen, as `evaluate.mask_seen` does for the test.
     """
@@ -34,6 +36,7 @@ class EarlyStopping(Config):
     )
     validate_every: int = Field(default=1, ge=1, description="Passes from one validation to the next.")
     patience: int | None = Field(default=3, ge=1, description="Validations without a new best before stopping.")
+    patience_steps: int = Field(default=90, ge=0, description="Gradient steps without a new best, at least.")
     max_examples: int | None = Field(default=2000, ge=1, description="Questions asked in a validation.")
     mask_seen: bool = Field(default=True, description="Leave out what a person has seen.")
 

@@ -115,8 +115,10 @@ class _Run:
         return value < self.best_value if self._metric.lower_is_better else value > self.best_value
 
     def _has_converged(self) -> bool:
-        since = [point for point in self.points[self.best_epoch :] if point.value is not None]
-        return self.how.patience is not None and len(since) >= self.how.patience
+        since = self.points[self.best_epoch :]
+        validated = sum(point.value is not None for point in since)
+        enough = self.model.steps is None or len(since) * self.model.steps >= self.how.patience_steps
+        return self.how.patience is not None and validated >= self.how.patience and enough
 
     def _state(self) -> dict[str, Any]:
         return {
