@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines import run
-from pipelines.evaluate import ARTIFACTS, SPLIT, read_questions
+from pipelines.evaluate import ARTIFACTS, CLEAN, SPLIT, read_questions
 from recloop.config import load_params, parse, section
 from recloop.data.bundles import verify
-from recloop.data.tables import read_json, read_parquet, write_json
+from recloop.data.tables import read_attributes, read_json, read_parquet, write_json
 from recloop.devices import choose
 from recloop.errors import ConfigError, DataError
 from recloop.evaluation.contenders import fit, rival
@@ -42,7 +42,15 @@ def main() -> None:
     baseline = next((one for one in candidates if one.model == config.baseline), None)
     if baseline is None:
         train, seed = read_parquet(SPLIT / "train.parquet"), training.get("seed", 0)
-        fitted = fit(config.baseline, training.get(config.baseline), train, device=device, seed=seed, progress=track)
+        fitted = fit(
+            config.baseline,
+            training.get(config.baseline),
+            train,
+            read_attributes(CLEAN),
+            device=device,
+            seed=seed,
+            progress=track,
+        )
         baseline = rival(*fitted, questions, config, progress=track)
     decision = decide(candidates, baseline=baseline, champion=champion, config=config)
 

@@ -74,7 +74,8 @@ def _trained(name: str) -> tuple[Model, Vocabulary, int]:
 def _fitted(name: str, training: Mapping[str, Any]) -> tuple[Model, Vocabulary, int]:
     """The baseline, fitted as the gate did, for a run that did not train it."""
     seed = training.get("seed", 0)
-    return *fit(name, training.get(name), read_parquet(TRAIN), device=torch.device("cpu"), seed=seed), seed
+    own, known = training.get(name), read_attributes(CLEAN)
+    return *fit(name, own, read_parquet(TRAIN), known, device=torch.device("cpu"), seed=seed), seed
 
 
 def _record(

@@ -2,6 +2,8 @@ import polars as pl
 import pytest
 import torch
 
+from recloop.data.sequences import Contexts
+from recloop.data.tables import Attributes
 from recloop.data.vocabulary import Vocabulary
 from recloop.errors import ConfigError, ModelError
 from recloop.evaluation.contenders import fit, rival
@@ -36,6 +38,16 @@ def test_a_baseline_takes_its_parameters(parts: Parts) -> None:
     assert model.tensors()["counts"].tolist() == [1, 1]  # i1 twice a day before i2 once
     with pytest.raises(ConfigError, match=r"params.yaml: train.popularity.days is not a known parameter; known ones"):
         fit("popularity", {"days": 1}, parts[0], device=CPU)
+
+
+def test_a_baseline_knows_the_attributes(parts: Parts) -> None:
+    items = pl.DataFrame({"item_id": ["i1", "i2", "i3"], "title": ["a", "b", "a"]})
+    model, catalogue = fit("content_tfidf", None, parts[0], Attributes(items=items), device=CPU)
+    assert catalogue.ids.to_list() == ["i1", "i2", "i3"]
+    scores = model.score(Contexts.from_lists([[0]]))[0]
+    assert scores[2] > scores[1]
+    with pytest.raises(ModelError, match="content_tfidf needs a column of text about items"):
+        fit("content_tfidf", None, parts[0], device=CPU)
 
 
 def test_an_unknown_baseline_names_the_known_models(parts: Parts) -> None:

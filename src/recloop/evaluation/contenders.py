@@ -6,14 +6,13 @@ from typing import Any
 import polars as pl
 import torch
 
-from recloop.columns import ITEM
+from recloop import models
 from recloop.config import parse
 from recloop.data.tables import Attributes
 from recloop.data.vocabulary import Vocabulary
 from recloop.evaluation.gate import Contender, GateConfig
 from recloop.evaluation.questions import Questions
 from recloop.evaluation.ranking import EvaluateConfig, evaluate
-from recloop.models import find
 from recloop.models.base import FitContext, Model, TrainingData, silent
 
 Progress = Callable[[Iterable[Any], str], Iterable[Any]]
@@ -53,20 +52,31 @@ def fit(
     name: str,
     values: Mapping[str, Any] | None,
     train: pl.DataFrame,
+    attributes: Attributes | None = None,
     *,
     device: torch.device,
     seed: int = 0,
     progress: Progress = silent,
 ) -> tuple[Model, Vocabulary]:
-    """A model of the name, and its catalogue, from training interactions alone, without early stopping.
+    """A model of the name, and its catalogue, without early stopping.
+
+    Args:
+        name: the model's name.
+        values: its parameters.
+        train: interactions to learn from.
+        attributes: what else is known; nothing by default.
+        device: where to fit.
+        seed: seeds every draw.
+        progress: wraps an iterable of steps and shows it under a description.
 
     Raises:
         ModelError: there is no such model, or the data lack what it needs.
         ConfigError: a value is not a parameter of it.
     """
-    kind = find(name)
-    catalogue = Vocabulary(train[ITEM])
+    kind = models.find(name)
+    known = attributes or Attributes()
+    catalogue = models.catalogue(kind, train, known.items)
     model = kind(parse(kind.Config, values, f"params.yaml: train.{name}"), len(catalogue), device)
-    data = TrainingData.from_tables(train, catalogue, Attributes())
+    data = TrainingData.from_tables(train, catalogue, known)
     model.fit(data, FitContext(device=device, seed=seed, progress=progress))
     return model, catalogue
