@@ -7,7 +7,7 @@ from recloop.data.sequences import Contexts
 from recloop.models.base import FitContext, TrainingData
 from recloop.models.gmf import GMF, GMFConfig
 
-QUICK = {"dim": 8, "learning_rate": 0.02, "batch_size": 16, "epochs": 15}
+QUICK = {"dim": 8, "learning_rate": 0.02, "negatives": 4, "batch_size": 16, "epochs": 15}
 CONTEXT = FitContext(device=torch.device("cpu"), seed=1)
 HISTORIES = [[0, 1, 2], [0, 2], [], [3, 1], [4]]
 
