@@ -13,6 +13,11 @@ def test_the_table_is_written_from_the_results() -> None:
     assert {key.rpartition("/")[0] for key in records} <= names
 
 
+def test_seeds_are_listed_in_order_whenever_they_were_run() -> None:
+    records = json.loads(RESULTS.read_text(encoding="utf-8"))
+    assert table(dict(reversed(records.items()))) == table(records)
+
+
 def test_gates_name_models_that_are_there() -> None:
     assert len({gate.name for gate in GATES}) == len(GATES)
     assert {gate.model for gate in GATES} <= set(models.names())

@@ -191,8 +191,8 @@ def table(records: dict[str, Any]) -> str:
     ]
     for gate in GATES:
         published = ", ".join(f"{metric} {bound:.4f}" for metric, bound in gate.bounds.items())
-        found = {key: record for key, record in records.items() if key.rpartition("/")[0] == gate.name}
-        for record in found.values():
+        found = [record for key, record in records.items() if key.rpartition("/")[0] == gate.name]
+        for record in sorted(found, key=lambda record: record["seed"]):
             measured = ", ".join(f"{metric} {record['metrics'][metric]:.4f}" for metric in gate.bounds)
             costs = [f"{record[key]:.1f}" for key in ("fit_seconds", "rank_seconds", "peak_rss_mb")]
             cells = [gate.name, record["seed"], measured, published, record["passes"], *costs]
