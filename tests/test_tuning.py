@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,21 @@ def test_the_best_is_found_written_and_kept(made: Path):
     best = json.loads((folder / "best.json").read_text())
     assert best["parameters"] == found.parameters
     assert "Optimization History" in (folder / "history.html").read_text()
+
+
+def test_of_a_model_of_ratings_the_smallest_error_is_best(made: Path, tmp_path: Path):
+    shutil.copytree(made / "artifacts/split", tmp_path / "artifacts/split")
+    for part in ("train", "valid"):
+        path = tmp_path / "artifacts/split" / f"{part}.parquet"
+        stars = pl.col("item_id").str.slice(1).cast(pl.Int32) % 5 + 1
+        write_parquet(pl.read_parquet(path).with_columns(value=stars.cast(pl.Float32)), path)
+    params(tmp_path, mf={"factors": 4, "iterations": 4, "regularization": 50.0})
+    found = tune(tmp_path, "mf", trials=6)
+    assert (found.metric, found.trials) == ("rmse", 6)
+    assert found.first is not None
+    assert found.value < found.first
+    rows = list(csv.DictReader((tmp_path / FOLDER / "mf/trials.csv").open()))
+    assert min(float(row["rmse"]) for row in rows if row["rmse"]) == pytest.approx(found.value)
 
 
 def test_a_study_goes_on_where_it_was_and_a_new_question_is_a_new_study(made: Path):
