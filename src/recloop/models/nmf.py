@@ -2,7 +2,8 @@
 
 Lee and Seung, "Learning the parts of objects by non-negative matrix factorization", Nature 1999; solved by coordinate
 descent, a column after the other: Cichocki and Phan, "Fast local algorithms for large scale nonnegative matrix and
-tensor factorizations", IEICE Transactions 2009.
+tensor factorizations", IEICE Transactions 2009; people are folded in by block principal pivoting: Kim and Park, "Fast
+nonnegative matrix factorization: an active-set-like method and comparisons", SIAM Journal on Scientific Computing 2011.
 Shapes: B contexts, I items, U users, D factors, N interactions; R rows of one side or of a chunk.
 """
 
@@ -17,13 +18,14 @@ from typing_extensions import override
 
 from recloop.data.sequences import Contexts
 from recloop.models.base import FitContext, IterativeModel, ModelConfig, TrainingData
+from recloop.nn.nonnegative import solve
 from recloop.nn.products import inner_products
 from recloop.nn.ratings import mean, mean_ratings
 from recloop.nn.ridge import chunks
 from recloop.nn.sparse import Entries
 from recloop.search import Real, Space, Whole
 
-_FOLD_IN_SWEEPS = 20
+_SWEEPS = 2
 _ROWS = 4096
 
 
@@ -57,9 +59,9 @@ class NMF(IterativeModel[NMFConfig]):
     rating, so that what is not known tends to the mean. A pass makes two sweeps of coordinate descent over all users,
     then all items, each exact in one factor. Lee and Seung multiply by ratios instead, which takes many more passes.
 
-    Only item vectors are kept: the vector of any history is found by 20 sweeps in float64 from equal parts. An empty
-    history gets the mean vector of the training users, or ``c`` where feedback is explicit. The loss of a pass is the
-    objective over the number of interactions.
+    Only item vectors are kept: the vector of any history is the exact minimum for it, in float64. An empty history gets
+    the mean vector of the training users, or ``c`` where feedback is explicit. The loss of a pass is the objective over
+    the number of interactions.
     """
 
     Config = NMFConfig
@@ -111,6 +113,7 @@ class NMF(IterativeModel[NMFConfig]):
         self._items = self._tensor(tensors, "items", (self.n_items, self.config.factors))
         self._nobody = self._tensor(tensors, "nobody", (self.config.factors,))
         self._prior = self._tensor(tensors, "prior", ())
+        self._gram = sum((some.T @ some for some in map(Tensor.double, self._items.split(_ROWS))), torch.zeros(()))
 
     @override
     def score(self, contexts: Contexts) -> Tensor:
@@ -118,10 +121,10 @@ class NMF(IterativeModel[NMFConfig]):
 
     @override
     def user_vectors(self, contexts: Contexts) -> Tensor:
-        start = self._nobody.double().mean().expand(len(contexts), self.config.factors)
-        vectors, _ = self._improve(self._matrix(contexts), start, self._items.double(), _FOLD_IN_SWEEPS)
-        vectors[torch.from_numpy(contexts.lengths == 0).to(self.device)] = self._nobody.double()
-        return vectors.float()
+        vectors = self._nobody.repeat(len(contexts), 1)
+        for rows, systems, targets in self._equations(self._matrix(contexts), self._items, self._gram):
+            vectors[rows] = solve(systems, targets).float()
+        return vectors
 
     @override
     def item_vectors(self) -> Tensor:
@@ -135,35 +138,38 @@ class NMF(IterativeModel[NMFConfig]):
         """``x``, float32 (U, I)."""
         return mean_ratings(contexts, self.n_items) if self._explicit else contexts.matrix(self.n_items)
 
-    def _improve(
-        self, matrix: sparse.csr_matrix, start: Tensor, others: Tensor, sweeps: int = 2
-    ) -> tuple[Tensor, float]:
+    def _improve(self, matrix: sparse.csr_matrix, start: Tensor, others: Tensor) -> tuple[Tensor, float]:
         """Better vectors of one side, (R, D), from `start` and those of the `others`; and what they add to ``sum x^2``.
 
         Rows without entries get the prior.
         """
-        solved = self._prior.to(start.dtype).expand(start.shape).clone()
+        solved = self._prior.expand(start.shape).clone()
         added = 0.0
-        for rows, systems, targets in self._equations(matrix, others):
-            vectors = descend(systems, targets, start[rows], sweeps)
+        for rows, systems, targets in self._equations(matrix, others, others.T @ others):
+            vectors = descend(systems, targets, start[rows], _SWEEPS)
             solved[rows] = vectors
             images = (vectors[:, None, :] @ systems)[:, 0]  # A is symmetric
             added += (vectors * (images - 2 * targets)).sum(dtype=torch.float64).item()
             added += self.config.regularization * self._prior.item() ** 2 * vectors.numel()
         return solved, added
 
-    def _equations(self, matrix: sparse.csr_matrix, others: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Some rows (R,), and ``A`` (R, D, D) or (D, D) and ``b`` (R, D) of their minima ``min_z z.Az - 2 b.z``."""
-        ridge = self.config.regularization * torch.eye(others.shape[1], dtype=others.dtype, device=self.device)
+    def _equations(
+        self, matrix: sparse.csr_matrix, others: Tensor, gram: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Some rows (R,), and ``A`` (R, D, D) or (D, D) and ``b`` (R, D) of their minima ``min_z z.Az - 2 b.z``.
+
+        ``A`` and ``b`` are of the type of `gram` (D, D), the products of the `others` with each other.
+        """
+        ridge = self.config.regularization * torch.eye(others.shape[1], dtype=gram.dtype, device=self.device)
         if not self._explicit:
             sums = Entries(matrix, self.device).sums(others)
             taken = torch.from_numpy(matrix.getnnz(axis=1)).to(self.device).nonzero()[:, 0]
             for rows in taken.split(_ROWS):
-                yield rows, others.T @ others + ridge, sums[rows]
+                yield rows, gram + ridge, sums[rows].to(gram.dtype)
             return
         padded = torch.nn.functional.pad(others, (0, 0, 0, 1))
         for chunk in chunks(matrix, self.device):
-            vectors = torch.nn.functional.embedding(chunk.columns, padded)
+            vectors = torch.nn.functional.embedding(chunk.columns, padded).to(gram.dtype)
             targets = (vectors * chunk.values[:, :, None]).sum(dim=1) + self.config.regularization * self._prior
             yield chunk.rows, torch.baddbmm(ridge, vectors.mT, vectors), targets
 
