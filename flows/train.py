@@ -40,7 +40,7 @@ def train(
     seed: Seed | None = None,
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None,
 ) -> State:
-    """Bring every stage of dvc.yaml up to date: validate, split, train, evaluate, gate, package, drift.
+    """Bring every stage of dvc.yaml up to date: validate, split, pretrained, train, evaluate, gate, package, drift.
 
     What is left alone stays as it is in params.yaml; what is set is checked, and written there before the first stage
     runs.

@@ -107,6 +107,33 @@ def test_without_validation_there_is_no_value(project: Path) -> None:
     assert pl.read_csv("artifacts/curves/validation/als.csv")["ndcg@10"].null_count() == 3
 
 
+def test_what_began_with_another_model_is_not_gone_on_with(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    validated, asked = loop.validate, []
+
+    def validate(*given: object) -> float:
+        asked.append(given)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return validated(*given)
+
+    def passes(begun: str | None) -> int:
+        """How many passes are made when the model begins with another one of this id."""
+        write_json({"sasrec": None, "als": begun}, Path("artifacts/pretrained.json"))
+        asked.extend([None] * 3)
+        before = len(asked)
+        main("als")
+        return len(asked) - before
+
+    monkeypatch.setattr(loop, "validate", validate)
+    write_json({"als": "cafe"}, Path("artifacts/pretrained.json"))
+    with pytest.raises(KeyboardInterrupt):
+        main("als")
+    assert passes("beef") == 3
+    assert passes(None) == 3
+    assert passes("cafe") == 2
+    assert passes("cafe") == 3
+
+
 def stage(project: Path, name: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-m", "pipelines.train", name]
