@@ -8,6 +8,7 @@ import pytest
 
 from pipelines import evaluate, gate, run
 from recloop.errors import BundleError, ConfigError, DataError
+from tests.support.project import SMALL, make
 from tests.support.trained import Trained
 
 
@@ -103,6 +104,62 @@ def test_popularity_is_fitted_where_it_was_not_trained(project: Trained) -> None
     assert against[0] == against[1]
 
 
+def test_any_model_may_be_the_baseline(project: Trained) -> None:
+    project.params(gate={"baseline": "item_knn"})
+    fitted = decided(project)
+    against = next(one for one in fitted["candidates"] if one["model"] == "ease")["against"]
+    assert against.keys() == {"item_knn", "champion"}
+    project.train("item_knn")
+    evaluate.main("item_knn")
+    project.params(train={"models": ["popularity", "ease", "item_knn"]})
+    listed = decided(project)
+    trained = next(one for one in listed["candidates"] if one["model"] == "ease")["against"]["item_knn"]
+    assert trained["difference"] == against["item_knn"]["difference"]
+    assert "item_knn is the baseline that challengers must beat" in str(listed["candidates"])
+
+
+def test_the_baselines_own_parameters_count(project: Trained) -> None:
+    def difference(**own: object) -> float:
+        project.params(gate={"baseline": "recency"}, train={"recency": own})
+        ease = next(one for one in decided(project)["candidates"] if one["model"] == "ease")
+        return ease["against"]["recency"]["difference"]
+
+    assert difference(half_life_days=1000.0) != difference(half_life_days=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_dvc_decides_anew_whatever_the_baseline_depends_on(tmp_path: Path) -> None:
+    project = make(tmp_path)
+    project.recloop("ingest")
+
+    def repro(**sections: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+        """The stages that `dvc repro` runs for the gate, and what ease is compared with."""
+        project.change(sections)
+        said = project.dvc("repro", "gate").stdout
+        decision = json.loads((tmp_path / "artifacts/gate/decision.json").read_text())
+        ease = next(one for one in decision["candidates"] if one["model"] == "ease")
+        ran = [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")]
+        return ran, {name: found["difference"] for name, found in ease["against"].items() if found}
+
+    train = SMALL["train"] | {"models": ["ease"]}
+    ran, against = repro(train=train)
+    assert ran == ["validate", "split", "pretrained", "train@ease", "evaluate@ease", "gate"]
+    assert against.keys() == {"popularity"}
+    ran, default = repro(gate={"baseline": "recency"})
+    assert ran == ["gate"]
+    assert default.keys() == {"recency"}
+    assert repro(gate={"baseline": "recency"}) == ([], default)
+    train |= {"recency": {"half_life_days": 0.5}}
+    ran, against = repro(train=train)
+    assert ran == ["pretrained", "gate"]
+    assert against.keys() == {"recency"}
+    assert against != default
+    ran, listed = repro(train=train | {"models": ["ease", "recency"]})
+    assert ran == ["pretrained", "train@recency", "evaluate@recency", "gate"]
+    assert listed == against
+
+
 def test_models_that_are_no_longer_listed_are_ignored(project: Trained) -> None:
     project.params(train={"models": ["popularity"]})
     decision = decided(project)
@@ -147,6 +204,15 @@ def test_a_damaged_champion_is_named(project: Trained) -> None:
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(BundleError, match=rf"Bundle artifacts/bundles/{bundle}: 'weights.safetensors' has \d+ bytes"):
         gate.main()
+
+
+def test_a_baseline_that_is_no_model_is_named(project: Trained) -> None:
+    project.params(gate={"baseline": "popular"})
+    with pytest.raises(ConfigError) as caught:
+        gate.main()
+    said = str(caught.value)
+    assert said.startswith("params.yaml: gate.baseline is 'popular', but there is no such model among als, ")
+    assert said.endswith("; correct the value.")
 
 
 def test_an_unknown_parameter_is_one_sentence_and_status_2(

@@ -18,8 +18,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from recloop import models
 from recloop.columns import USER
 from recloop.config import Config, Seed
 from recloop.errors import ConfigError
@@ -66,6 +67,13 @@ class GateConfig(Config):
     samples: int = Field(default=10_000, ge=1000)
     seed: Seed = 0
     floors: Floors = Floors()
+
+    @field_validator("baseline")
+    @classmethod
+    def _known(cls, baseline: str) -> str:
+        if baseline not in models.names():
+            raise ValueError(f"there is no such model among {', '.join(models.names())}")
+        return baseline
 
 
 @dataclass(frozen=True, kw_only=True)
