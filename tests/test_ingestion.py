@@ -1,3 +1,4 @@
+import contextlib
 import fcntl
 import json
 import os
@@ -7,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import psutil
 import pytest
 
 from recloop import ingestion, sources
@@ -344,17 +347,69 @@ class TestKills:
         versions = {name: ingest(params, project).version for name, params in (("l", LARGER), ("s", SMALL))}
         for turn in range(4):
             script = KILLED.replace("sys.addaudithook(count)", "")
-            process = subprocess.Popen(
-                [sys.executable, "-c", script, project, "0"], start_new_session=True, stderr=subprocess.DEVNULL
-            )
+            process = psutil.Popen([sys.executable, "-c", script, project, "0"], stderr=subprocess.DEVNULL)
             time.sleep(chance.uniform(0.3, 3))
-            os.killpg(process.pid, signal.SIGKILL)
+            for one in [process, *process.children(recursive=True)]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
             process.wait()
             wait_for_lock(project)
             name, params = (("s", SMALL), ("l", LARGER))[turn % 2]
             assert ingest(params, project).version == versions[name]
             assert json.loads(dvc(project, "status", "--json")) == {}
             assert read_tables(project / "data").present().keys() == {"interactions", "items", "users", "knowledge"}
+
+
+STAND_IN = """
+import os, sys, time
+from pathlib import Path
+
+Path("pid.part").write_text(str(os.getpid()))
+Path("pid.part").rename("pid")
+time.sleep(float(sys.argv[2]))
+print("much to say" * 10_000, flush=True)
+Path("done").touch()
+"""
+RUN = """
+import signal, sys
+from pathlib import Path
+from recloop import ingestion
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with ingestion._alone(Path.cwd()) as lock:
+    ingestion._dvc(Path.cwd(), lock, *sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+@pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
+@pytest.mark.parametrize(("word", "seconds"), [("add", 2), ("push", 120)])
+def test_a_push_ends_with_its_ingestion_and_an_add_goes_on_to_its_end(
+    tmp_path: Path, signal_: signal.Signals, word: str, seconds: int
+) -> None:
+    """A signal from the terminal reaches the whole group of the ingestion."""
+    (tmp_path / "dvc.py").write_text(STAND_IN)
+    command = [sys.executable, "-c", RUN, word, str(seconds)]
+    process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stderr=subprocess.DEVNULL)
+    assert soon((tmp_path / "pid").exists)
+    dvc_ = psutil.Process(int((tmp_path / "pid").read_text()))
+    os.killpg(process.pid, signal_)
+    assert process.wait(30)
+    if word == "add":
+        with pytest.raises(DataError, match="Another ingestion is running"), ingestion._alone(tmp_path):
+            pass
+    assert soon(lambda: not dvc_.is_running() or dvc_.status() == psutil.STATUS_ZOMBIE)
+    wait_for_lock(tmp_path)
+    assert (tmp_path / "done").exists() == (word == "add")
+
+
+def soon(holds: Callable[[], bool]) -> bool:
+    """Whether it holds within half a minute."""
+    end = time.monotonic() + 30
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.05)
+    return holds()
 
 
 def wait_for_lock(root: Path) -> None:

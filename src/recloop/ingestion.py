@@ -4,22 +4,22 @@
 ingestion tidies up. The folder ``.recloop/`` in the project's root holds the lock and the version being written.
 """
 
+import contextlib
 import fcntl
 import filecmp
 import json
-import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
 
-from recloop import sources
+from recloop import processes, sources
 from recloop.config import Config, parse, section
 from recloop.data import swap
 from recloop.data.tables import write_parquet
@@ -126,7 +126,7 @@ def _configure(params: Mapping[str, Any], source: str | None) -> tuple[str, sour
     return name, found, options
 
 
-@contextmanager
+@contextlib.contextmanager
 def _alone(root: Path) -> Generator[IO[bytes]]:
     """Hold the project's ingestion lock; it ends with the process, or with the DVC that a killed one left behind."""
     folder = root / SCRATCH
@@ -236,19 +236,40 @@ def _push(root: Path, lock: IO[bytes], progress: Progress) -> bool:
 
 
 def _dvc(root: Path, lock: IO[bytes], *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    done = subprocess.run(  # noqa: S603 - fixed words
-        [sys.executable, "-m", "dvc", *words],
-        cwd=root,
-        env={**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "true"},
-        pass_fds=[lock.fileno()],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """Run DVC, which ends with this process at the latest and holds the lock as long.
+
+    ``dvc add`` alone is not ended by anything that ends this process, Ctrl-C included: with links to its cache it
+    removes a file of `data/` before it puts a link there. Its own output goes to a file, for a pipe would break.
+    """
+    command = [sys.executable, "-m", "dvc", *words]
+    env = processes.environment() | {"DVC_NO_ANALYTICS": "true"}
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors, contextlib.ExitStack() as stack:
+        if words[0] == "add":
+            process = subprocess.Popen(  # noqa: S603 - fixed words
+                command,
+                cwd=root,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                pass_fds=[lock.fileno()],
+                start_new_session=True,
+            )
+        else:
+            process = stack.enter_context(
+                processes.running(command, folder=root, env=env, output=output, errors=errors, keep=[lock.fileno()])
+            )
+        status = process.wait()
+        said = [_text(file) for file in (output, errors)]
+    done = subprocess.CompletedProcess(command, status, *said)
     if check and done.returncode:
         raise DataError(f"'dvc {' '.join(words)}' fails in {root} ({_reason(done)}); correct that and ingest again.")
     return done
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode("utf-8", errors="replace")
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:

@@ -39,6 +39,7 @@ def running(
     folder: Path,
     env: Mapping[str, str],
     output: IO[Any] | int | None = None,
+    errors: IO[Any] | int = subprocess.STDOUT,
     keep: Sequence[int] = (),
     stop_seconds: float = STOP_SECONDS,
 ) -> Generator["subprocess.Popen[bytes]"]:
@@ -49,6 +50,7 @@ def running(
         folder: its working directory.
         env: its whole environment.
         output: where standard output and standard error go, as `subprocess` takes it; `None`: to this process's own.
+        errors: where standard error goes if `output` is given; to the same place unless said.
         keep: descriptors that it inherits.
         stop_seconds: how long it may take to end.
     """
@@ -63,7 +65,7 @@ def running(
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
-                stderr=None if output is None else subprocess.STDOUT,
+                stderr=None if output is None else errors,
                 pass_fds=(far, *keep),
                 start_new_session=True,
             )
