@@ -1,41 +1,199 @@
 """Click-through prediction on Last.FM with a knowledge graph, by the protocol of KGCN (Wang et al., WWW 2019).
 
-Listened artists are positives; each user gets as many negatives, drawn from the artists never listened to. All samples
-are split 60/20/20 at random by the seed. A model learns from the positives of the first part; AUC and F1 are computed
-over all samples of a part together, from the scores that the user's history in the first part gets. The pass with the
-best AUC on the second part is reported on the third, which nothing else looks at; so is the threshold of F1 chosen.
+    python -m benchmarks.published.lastfm_kg --model kgat --set epochs=15                      one run
+    python -m benchmarks.published.lastfm_kg --model kgat --set epochs=15 --validation-only    to choose parameters
+
+Listened artists are positives; each user gets as many negatives, drawn from the artists never listened to (or all of
+those, where they are fewer). All samples are split 60/20/20 at random by the seed. A model learns from the positives of
+the first part; AUC and F1 are computed over all samples of a part together. What is compared is the logarithm of the
+sample's share in the softmax over all artists, given the user's history in the first part: scores as such have a scale
+of their own for each user. The pass with the best AUC on the second part, and the threshold with the best F1 there, are
+reported on the third, which nothing else looks at.
+
+The report has these keys of that of `recloop benchmark`: `model`, `config`, `device`, `seed`, `passes`, `fit_seconds`
+(validation included), `rank_seconds`, `peak_rss_mb`, and `metrics`, `auc` and `f1` on the third part, unless that was
+left alone; and `valid`: `auc` and `f1` on the second part, and `pass`, the one that was kept.
 """
 
 import argparse
-import os
+import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
-import yaml
 from numpy.typing import NDArray
+from torch import Tensor
 
-from recloop import models
+from benchmarks.published.protocols import source
+from recloop import devices, models
+from recloop.benchmark import peak_rss_mb, read_settings
 from recloop.config import parse
 from recloop.data.knowledge import Knowledge
 from recloop.data.sequences import Contexts
+from recloop.data.tables import write_json
 from recloop.data.vocabulary import Vocabulary
+from recloop.errors import RecloopError
 from recloop.models.base import FitContext, IterativeModel, Model, TrainingData, check_needs
+from recloop.training.config import TrainConfig
 
-ROOT = Path(__file__).resolve().parents[2]
 SHARES = (0.6, 0.8)
+FILES = ("interactions", "item_entity", "kg")
+BATCH = 256
+"""Users that are scored together."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """Samples of one part: who, what, and whether it was listened to."""
+    """N samples of one part: the indices of user and item, and whether it was listened to, each (N,)."""
 
     users: NDArray[np.int64]
     items: NDArray[np.int64]
     liked: NDArray[np.bool_]
+
+
+def main() -> None:
+    """Train one model and report what it reaches."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.published.lastfm_kg")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="parameters of the model")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path, help="where to write the report, as JSON")
+    parser.add_argument("--patience", type=int, default=5, help="passes without a better validation AUC")
+    parser.add_argument("--validation-only", action="store_true", help="leave the third part alone, to choose")
+    asked = parser.parse_args()
+    folder = {source(f"lastfm-kg/{name}.parquet").parent for name in FILES}.pop()
+    try:
+        report = run(
+            folder,
+            asked.model,
+            asked.set,
+            seed=asked.seed,
+            device=asked.device,
+            patience=asked.patience,
+            test=not asked.validation_only,
+        )
+    except RecloopError as error:
+        sys.exit(f"error: {error}")
+    if asked.out is not None:
+        write_json(report, asked.out)
+    for part in [part for part in ("valid", "metrics") if part in report]:
+        print(part, *(f"{name} {value:.4g}" for name, value in report[part].items()))
+
+
+def run(
+    folder: Path,
+    name: str,
+    settings: Sequence[str] = (),
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    patience: int = 5,
+    test: bool = True,
+) -> dict[str, Any]:
+    """Train one model and measure how it tells listened artists from others.
+
+    Args:
+        folder: holds the three tables of `read`.
+        name: the model's name.
+        settings: ``KEY=VALUE`` parameters of the model.
+        seed: seeds the samples, their division and the model.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        patience: passes in a row without a better AUC on the second part after which training stops.
+        test: whether to look at the third part.
+
+    Returns:
+        The report; the module's docstring says what it holds.
+
+    Raises:
+        ConfigError: a parameter, the seed or the device is unknown or of the wrong form.
+        ModelError: the model is unknown or lacks something that it needs.
+    """
+    kind = models.find(name)
+    config = parse(kind.Config, read_settings(settings), "--set")
+    how = parse(TrainConfig, {"seed": seed, "device": device}, "lastfm-kg")
+    context = FitContext(device=devices.choose(how.device), seed=seed)
+    data, (_, valid, held) = read(folder, seed)
+    check_needs(kind, data)
+    model = kind(config, data.n_items, context.device)
+    started = time.perf_counter()
+    best, made = learn(model, data, valid, context, patience)
+    model.load_tensors(best.tensors)
+    fitted = time.perf_counter()
+    found = shares(model, data.histories, held) if test else None
+    report: dict[str, Any] = {
+        "model": name,
+        "config": config.model_dump(mode="json"),
+        "device": str(context.device),
+        "seed": seed,
+        "passes": made if isinstance(model, IterativeModel) else 0,
+        "valid": {"auc": best.auc, "f1": best.f1, "pass": best.passes},
+    }
+    if found is not None:
+        report["metrics"] = {"auc": auc(found, held.liked), "f1": f1(found, held.liked, best.threshold)}
+    return report | {
+        "fit_seconds": round(fitted - started, 4),
+        "rank_seconds": round(time.perf_counter() - fitted, 4),
+        "peak_rss_mb": round(peak_rss_mb(), 1),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The pass that did best on the second part.
+
+    Attributes:
+        passes: how many had been made.
+        auc: of that part.
+        threshold: from which on a sample is called liked: that of the best F1.
+        f1: with that threshold.
+        tensors: what the model had learned.
+    """
+
+    passes: int
+    auc: float
+    threshold: float
+    f1: float
+    tensors: dict[str, Tensor]
+
+
+def learn(model: Model, data: TrainingData, valid: Samples, context: FitContext, patience: int) -> tuple[Best, int]:
+    """Train until `patience` passes brought no better AUC; the first best pass, and how many were made."""
+    best, made = None, 0
+    for _ in _passes(model, data, context):
+        made += 1
+        found = shares(model, data.histories, valid)
+        reached = auc(found, valid.liked)
+        if best is None or reached > best.auc:
+            threshold = best_threshold(found, valid.liked)
+            best = Best(
+                passes=made,
+                auc=reached,
+                threshold=threshold,
+                f1=f1(found, valid.liked, threshold),
+                tensors={name: tensor.detach().cpu().clone() for name, tensor in model.tensors().items()},
+            )
+        elif made - best.passes >= patience:
+            break
+    assert best is not None, "a model makes a pass at least"
+    return best, made
+
+
+def _passes(model: Model, data: TrainingData, context: FitContext) -> Iterator[None]:
+    """Train pass by pass; a model without passes all at once."""
+    if not isinstance(model, IterativeModel):
+        model.fit(data, context)
+        yield
+        return
+    model.begin(data, context)
+    for _ in range(model.epochs):
+        model.advance(context)
+        yield
 
 
 def read(folder: Path, seed: int) -> tuple[TrainingData, list[Samples]]:
@@ -74,14 +232,13 @@ def knowledge(folder: Path, named: pl.DataFrame, items: Vocabulary) -> Knowledge
     return Knowledge.from_frame(triples.with_columns(ends), items)
 
 
-def scores(model: Model, histories: Contexts, samples: Samples, *, share: bool) -> NDArray[np.float32]:
-    """The score of each sample; with `share` the logarithm of its share in the softmax over all items."""
+def shares(model: Model, histories: Contexts, samples: Samples) -> NDArray[np.float32]:
+    """The logarithm of each sample's share in the softmax over all items, given its user's history, (N,)."""
     found = np.empty(len(samples.users), dtype=np.float32)
-    for start in range(0, len(histories), 256):
-        rows = np.arange(start, min(start + 256, len(histories)))
-        answers = model.score(histories.take(rows)).cpu()
-        answers = torch.log_softmax(answers, dim=1) if share else answers
-        at = np.flatnonzero((samples.users >= start) & (samples.users < start + 256))
+    for start in range(0, len(histories), BATCH):
+        rows = np.arange(start, min(start + BATCH, len(histories)))
+        answers = torch.log_softmax(model.score(histories.take(rows)).cpu(), dim=1)
+        at = np.flatnonzero((samples.users >= start) & (samples.users < start + BATCH))
         found[at] = answers.numpy()[samples.users[at] - start, samples.items[at]]
     return found
 
@@ -103,46 +260,6 @@ def f1(found: NDArray[np.float32], liked: NDArray[np.bool_], threshold: float) -
 def best_threshold(found: NDArray[np.float32], liked: NDArray[np.bool_]) -> float:
     """The threshold of the best F1 among 200 quantiles."""
     return max(np.quantile(found, np.linspace(0, 1, 200)).tolist(), key=lambda level: f1(found, liked, level))
-
-
-def main() -> None:
-    """Train one model by name and print what it reaches."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", choices=models.names())
-    parser.add_argument("parameters", nargs="*", help="name=value")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--share", action="store_true", help="compare shares of the softmax instead of scores")
-    parser.add_argument("--patience", type=int, default=5, help="passes without a better validation AUC")
-    parser.add_argument("--validation-only", action="store_true", help="leave the third part alone, to choose")
-    asked = parser.parse_intermixed_args()
-    folder = Path(os.environ.get("RECLOOP_BENCH_DATA", ROOT.parent / "shared" / "data")) / "lastfm-kg"
-    data, (_, valid, test) = read(folder, asked.seed)
-    kind = models.find(asked.model)
-    check_needs(kind, data)
-    given = {name: yaml.safe_load(value) for name, _, value in (word.partition("=") for word in asked.parameters)}
-    model = kind(parse(kind.Config, given, asked.model), data.n_items)
-    context = FitContext(device=torch.device("cpu"), seed=asked.seed)
-    start, best, passes = time.perf_counter(), -1.0, 0
-    if isinstance(model, IterativeModel):
-        model.begin(data, context)
-    else:
-        model.fit(data, context)
-    for epoch in range(model.epochs if isinstance(model, IterativeModel) else 1):
-        if isinstance(model, IterativeModel):
-            model.advance(context)
-        found = scores(model, data.histories, valid, share=asked.share)
-        if auc(found, valid.liked) > best:
-            best, passes = auc(found, valid.liked), epoch + 1
-            threshold = best_threshold(found, valid.liked)
-            kept = {name: tensor.clone() for name, tensor in model.tensors().items()}
-        elif epoch + 1 - passes >= asked.patience:
-            break
-    line = f"{asked.model} {given} seed {asked.seed}: pass {passes}, validation AUC {best:.4f}"
-    if not asked.validation_only:
-        model.load_tensors(kept)
-        found = scores(model, data.histories, test, share=asked.share)
-        line += f", test AUC {auc(found, test.liked):.4f} F1 {f1(found, test.liked, threshold):.4f}"
-    print(f"{line}, {time.perf_counter() - start:.0f} s")
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ def run(
         DataError: a file or column is missing or cannot be read, nothing is left to ask, or `out` cannot be written.
     """
     kind = models.find(model)
-    config, how = _configs(kind, _settings(settings))
+    config, how = _configs(kind, read_settings(settings))
     wanted = _wanted(metrics, kind)
     where = _device(device)
     _check_seed(seed)
@@ -137,13 +137,37 @@ def run(
         "passes": passes,
         "fit_seconds": round(fitted - started, 4),
         "rank_seconds": round(ranked - fitted, 4),
-        "peak_rss_mb": round(_peak_rss_mb(), 1),
+        "peak_rss_mb": round(peak_rss_mb(), 1),
         "metrics": means,
         "ci95": ci95,
     }
     if out is not None:
         write_json(report, out)
     return report
+
+
+def read_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """What ``--set KEY=VALUE`` means, values as in YAML; of the same key twice the last.
+
+    Raises:
+        ConfigError: a pair is not of that form, or its value is not YAML.
+    """
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        if not (key.strip() and sign):
+            raise ConfigError(f"--set {pair!r} is not KEY=VALUE; write for example --set regularization=100.")
+        try:
+            values[key.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {pair!r} has a value that is not valid YAML; quote or correct it.") from None
+    return values
+
+
+def peak_rss_mb() -> float:
+    """The largest resident memory of this process so far, in MiB; Linux counts it in KiB, macOS in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20) if sys.platform == "darwin" else peak / (1 << 10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,19 +214,6 @@ class _Answers:
 
     def given(self, kind: type, slates: Slates) -> Ranking | Predictions | Slates:
         return {Ranking: self.ranking, Predictions: self.predictions, Slates: slates}[kind]
-
-
-def _settings(pairs: Sequence[str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for pair in pairs:
-        key, sign, text = pair.partition("=")
-        if not (key.strip() and sign):
-            raise ConfigError(f"--set {pair!r} is not KEY=VALUE; write for example --set regularization=100.")
-        try:
-            values[key.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ConfigError(f"--set {pair!r} has a value that is not valid YAML; quote or correct it.") from None
-    return values
 
 
 def _configs(kind: type[Model], values: Mapping[str, Any]) -> tuple[ModelConfig, EarlyStopping]:
@@ -461,9 +472,3 @@ def _means(
         means[prefix + name] = interval.mean
         ci95[prefix + name] = [interval.low, interval.high]
     return means, ci95
-
-
-def _peak_rss_mb() -> float:
-    """The largest resident memory of this process so far, in MiB; Linux counts it in KiB, macOS in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20) if sys.platform == "darwin" else peak / (1 << 10)
