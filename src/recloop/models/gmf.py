@@ -7,32 +7,19 @@ Shapes: B people or contexts, I items, D dimensions, T items to predict, K negat
 from collections.abc import Mapping
 from typing import ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
 
 from recloop.data.sequences import Contexts
-from recloop.models.base import FitContext, TrainingData
-from recloop.models.neural import NeuralConfig, NeuralModel
-from recloop.nn.histories import Bags, BagStore, HistoryEncoder
-from recloop.nn.holdouts import HoldoutStore, log_loss
-from recloop.nn.negatives import Unseen
+from recloop.models.neural_cf import NeuralCF, NeuralCFConfig, NeuralCFNetwork
+from recloop.nn.histories import Bags, BagStore
 from recloop.nn.products import inner_products
 from recloop.search import Choice, Real, Space, Whole
 
 
-class GMFConfig(NeuralConfig):
-    """Parameters of `GMF`.
-
-    Attributes:
-        dim: length of the vectors, D.
-        negatives: items drawn for each item to predict, K.
-
-    A training example is a person.
-    """
+class GMFConfig(NeuralCFConfig):
+    """Parameters of `GMF`: those of `NeuralCFConfig`."""
 
     search: ClassVar[Mapping[str, Space]] = {
         "learning_rate": Real(3e-4, 3e-2, log=True),
@@ -40,29 +27,29 @@ class GMFConfig(NeuralConfig):
         "negatives": Whole(1, 16, log=True),
     }
 
-    dim: int = Field(default=32, ge=1)
-    negatives: int = Field(default=16, ge=1)
-    learning_rate: float = Field(default=0.005, gt=0)
-    weight_decay: float = Field(default=0.1, ge=0)
-    batch_size: int = Field(default=32, ge=1)
-    epochs: int = Field(default=40, ge=1)
 
-
-class _Network(nn.Module):
+class _Network(NeuralCFNetwork):
     def __init__(self, config: GMFConfig, n_items: int) -> None:
-        super().__init__()
-        self.history = HistoryEncoder(n_items, config.dim)
-        self.nobody = nn.Parameter(torch.empty(config.dim))
-        self.items = nn.Embedding(n_items, config.dim)
+        super().__init__(n_items, config.dim)
         self.weights = nn.Parameter(torch.empty(config.dim))
 
     @override
-    def forward(self, bags: Bags) -> Tensor:
+    def initialise(self, generator: torch.Generator) -> None:
+        """Small normal vectors, weights of one."""
+        super().initialise(generator)
+        nn.init.ones_(self.weights)
+
+    def people(self, bags: Bags) -> Tensor:
         """``w * p`` of people, (B, D)."""
-        return self.weights * (self.nobody + self.history(bags))
+        return self.weights * self.vectors(bags)
+
+    @override
+    def forward(self, bags: Bags, rows: Tensor, items: Tensor) -> Tensor:
+        """Logits ``w . (p * q_i)`` of `items` (T, K + 1) for the people `rows` (T,) of `bags`, (T, K + 1)."""
+        return torch.einsum("td,tkd->tk", self.people(bags)[rows], self.items(items))
 
 
-class GMF(NeuralModel[GMFConfig, _Network]):
+class GMF(NeuralCF[GMFConfig, _Network]):
     """Logit of item i = ``w . (p * q_i)`` with weights ``w``, a person ``p`` and an item ``q_i``, all (D,).
 
     In the paper ``p`` is learned for each user. Here a person is the history, as in FISM (Kabbur et al., KDD 2013):
@@ -74,31 +61,8 @@ class GMF(NeuralModel[GMFConfig, _Network]):
     Config = GMFConfig
 
     @override
-    def prepare(self, data: TrainingData, context: FitContext) -> int:
-        matrix = data.histories.matrix(self.n_items)
-        self._people = HoldoutStore(matrix)
-        taken = BagStore(matrix).all(self.device)
-        self._unseen = Unseen(taken.rows, taken.items, self.n_items, self.device)
-        return len(self._people)
-
-    @override
     def new_network(self) -> _Network:
         return _Network(self.config, self.n_items)
-
-    @override
-    def initialise(self, generator: torch.Generator) -> None:
-        for parameter in self.network.parameters():
-            nn.init.normal_(parameter, std=0.1, generator=generator)
-        nn.init.ones_(self.network.weights)
-
-    @override
-    def loss(self, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
-        batch = self._people.batch(rows, self.device, generator)
-        whose = torch.from_numpy(rows).to(self.device)[batch.rows]
-        drawn = self._unseen.draw(whose, self.config.negatives, generator)
-        items = self.network.items(torch.cat([batch.items[:, None], drawn], dim=1))
-        logits = torch.einsum("td,tkd->tk", self.network(batch.shown)[batch.rows], items)
-        return log_loss(logits[:, 0], logits[:, 1:])
 
     @override
     def score(self, contexts: Contexts) -> Tensor:
@@ -107,7 +71,7 @@ class GMF(NeuralModel[GMFConfig, _Network]):
     @override
     @torch.no_grad()
     def user_vectors(self, contexts: Contexts) -> Tensor:
-        return self.network(BagStore(contexts.matrix(self.n_items)).all(self.device))
+        return self.network.people(BagStore(contexts.matrix(self.n_items)).all(self.device))
 
     @override
     def item_vectors(self) -> Tensor:

@@ -7,32 +7,24 @@ Shapes: B people or contexts, I items, D dimensions, T items to predict, K negat
 from collections.abc import Mapping
 from typing import ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
 
 from recloop.data.sequences import Contexts
-from recloop.models.base import FitContext, TrainingData
-from recloop.models.neural import NeuralConfig, NeuralModel
+from recloop.models.neural_cf import NeuralCF, NeuralCFConfig, NeuralCFNetwork
 from recloop.nn.collaborative import PairPerceptron, in_blocks
-from recloop.nn.histories import Bags, BagStore, HistoryEncoder
-from recloop.nn.holdouts import HoldoutStore, log_loss
-from recloop.nn.negatives import Unseen
+from recloop.nn.histories import Bags, BagStore
 from recloop.search import Choice, Real, Space, Whole
 
 
-class MLPConfig(NeuralConfig):
-    """Parameters of `MLP`.
+class MLPConfig(NeuralCFConfig):
+    """Parameters of `MLP`; see `NeuralCFConfig` for the others.
 
     Attributes:
         dim: length of the vectors and width of the first layer, D; each next layer is half as wide.
         layers: of the perceptron.
-        negatives: items drawn for each item to predict, K.
-
-    A training example is a person.
     """
 
     search: ClassVar[Mapping[str, Space]] = {
@@ -41,39 +33,43 @@ class MLPConfig(NeuralConfig):
         "negatives": Whole(1, 16, log=True),
     }
 
-    dim: int = Field(default=32, ge=1)
     layers: int = Field(default=3, ge=1)
-    negatives: int = Field(default=16, ge=1)
-    learning_rate: float = Field(default=0.005, gt=0)
-    weight_decay: float = Field(default=0.1, ge=0)
-    batch_size: int = Field(default=32, ge=1)
-    epochs: int = Field(default=40, ge=1)
 
 
-class _Network(nn.Module):
+class _Network(NeuralCFNetwork):
     def __init__(self, config: MLPConfig, n_items: int) -> None:
-        super().__init__()
-        self.history = HistoryEncoder(n_items, config.dim)
-        self.nobody = nn.Parameter(torch.empty(config.dim))
-        self.items = nn.Embedding(n_items, config.dim)
+        super().__init__(n_items, config.dim)
         self.perceptron = PairPerceptron(config.dim, config.layers)
         self.weights = nn.Parameter(torch.empty(self.perceptron.width))
 
+    @override
+    def initialise(self, generator: torch.Generator) -> None:
+        """Normal vectors and weights; see `PairPerceptron` for its own."""
+        super().initialise(generator)
+        self.perceptron.initialise(generator)
+        nn.init.normal_(self.weights, std=len(self.weights) ** -0.5, generator=generator)
+
     def people(self, bags: Bags) -> Tensor:
         """The first layer's part of people, (B, D)."""
-        return self.perceptron.person(self.nobody + self.history(bags))
+        return self.perceptron.person(self.vectors(bags))
 
     def catalogue(self) -> Tensor:
         """The first layer's part of all items, (I, D)."""
         return self.perceptron.item(self.items.weight)
 
-    @override
-    def forward(self, person_parts: Tensor, item_parts: Tensor) -> Tensor:
-        """Logits of pairs, (...)."""
+    def match(self, person_parts: Tensor, item_parts: Tensor) -> Tensor:
+        """Logits of pairs, (...), from the first layer's parts."""
         return self.perceptron(person_parts, item_parts) @ self.weights
 
+    @override
+    def forward(self, bags: Bags, rows: Tensor, items: Tensor) -> Tensor:
+        """Logits ``w . z`` of `items` (T, K + 1) for the people `rows` (T,) of `bags`, (T, K + 1)."""
+        item_parts = nn.functional.embedding(items, self.catalogue())
+        person_parts = nn.functional.embedding(rows, self.people(bags))
+        return self.match(person_parts[:, None], item_parts)
 
-class MLP(NeuralModel[MLPConfig, _Network]):
+
+class MLP(NeuralCF[MLPConfig, _Network]):
     """Logit of item i = ``w . z``, where ``z`` is the last layer of a perceptron over ``[p; q_i]``.
 
     In the paper ``p`` is learned for each user. Here a person is the history, as in FISM (Kabbur et al., KDD 2013):
@@ -86,33 +82,8 @@ class MLP(NeuralModel[MLPConfig, _Network]):
     Config = MLPConfig
 
     @override
-    def prepare(self, data: TrainingData, context: FitContext) -> int:
-        matrix = data.histories.matrix(self.n_items)
-        self._people = HoldoutStore(matrix)
-        taken = BagStore(matrix).all(self.device)
-        self._unseen = Unseen(taken.rows, taken.items, self.n_items, self.device)
-        return len(self._people)
-
-    @override
     def new_network(self) -> _Network:
         return _Network(self.config, self.n_items)
-
-    @override
-    def initialise(self, generator: torch.Generator) -> None:
-        for parameter in self.network.parameters():
-            nn.init.normal_(parameter, std=0.1, generator=generator)
-        self.network.perceptron.initialise(generator)
-        nn.init.normal_(self.network.weights, std=len(self.network.weights) ** -0.5, generator=generator)
-
-    @override
-    def loss(self, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
-        batch = self._people.batch(rows, self.device, generator)
-        whose = torch.from_numpy(rows).to(self.device)[batch.rows]
-        drawn = self._unseen.draw(whose, self.config.negatives, generator)
-        items = nn.functional.embedding(torch.cat([batch.items[:, None], drawn], dim=1), self.network.catalogue())
-        people = nn.functional.embedding(batch.rows, self.network.people(batch.shown))
-        logits = self.network(people[:, None], items)
-        return log_loss(logits[:, 0], logits[:, 1:])
 
     @override
     @torch.no_grad()
@@ -121,5 +92,5 @@ class MLP(NeuralModel[MLPConfig, _Network]):
         items = self.network.catalogue()
         scores = torch.empty(len(contexts), self.n_items, device=self.device)
         for block in in_blocks(len(contexts), self.n_items, self.config.dim):
-            scores[:, block] = self.network(people[:, None], items[block])
+            scores[:, block] = self.network.match(people[:, None], items[block])
         return scores

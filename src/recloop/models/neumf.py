@@ -7,33 +7,25 @@ Shapes: B people or contexts, I items, D dimensions, T items to predict, K negat
 from collections.abc import Mapping
 from typing import ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
 
 from recloop.data.sequences import Contexts
-from recloop.models.base import FitContext, TrainingData
-from recloop.models.neural import NeuralConfig, NeuralModel
+from recloop.models.neural_cf import NeuralCF, NeuralCFConfig, NeuralCFNetwork
 from recloop.nn.collaborative import PairPerceptron, in_blocks
-from recloop.nn.histories import Bags, BagStore, HistoryEncoder
-from recloop.nn.holdouts import HoldoutStore, log_loss
-from recloop.nn.negatives import Unseen
+from recloop.nn.histories import Bags, BagStore
 from recloop.nn.products import inner_products
 from recloop.search import Choice, Real, Space, Whole
 
 
-class NeuMFConfig(NeuralConfig):
-    """Parameters of `NeuMF`.
+class NeuMFConfig(NeuralCFConfig):
+    """Parameters of `NeuMF`; see `NeuralCFConfig` for the others.
 
     Attributes:
         dim: length of the vectors of either half, and width of the first layer, D; each next layer is half as wide.
         layers: of the perceptron.
-        negatives: items drawn for each item to predict, K.
-
-    A training example is a person.
     """
 
     search: ClassVar[Mapping[str, Space]] = {
@@ -42,31 +34,30 @@ class NeuMFConfig(NeuralConfig):
         "negatives": Whole(1, 16, log=True),
     }
 
-    dim: int = Field(default=32, ge=1)
     layers: int = Field(default=3, ge=1)
-    negatives: int = Field(default=16, ge=1)
-    learning_rate: float = Field(default=0.005, gt=0)
-    weight_decay: float = Field(default=0.1, ge=0)
-    batch_size: int = Field(default=32, ge=1)
-    epochs: int = Field(default=40, ge=1)
 
 
-class _Network(nn.Module):
+class _Network(NeuralCFNetwork):
     """Vectors of both halves lie side by side: the first D belong to the product, the others to the perceptron."""
 
     def __init__(self, config: NeuMFConfig, n_items: int) -> None:
-        super().__init__()
+        super().__init__(n_items, 2 * config.dim)
         self.halves = [config.dim, config.dim]
-        self.history = HistoryEncoder(n_items, 2 * config.dim)
-        self.nobody = nn.Parameter(torch.empty(2 * config.dim))
-        self.items = nn.Embedding(n_items, 2 * config.dim)
         self.perceptron = PairPerceptron(config.dim, config.layers)
         self.product_weights = nn.Parameter(torch.empty(config.dim))
         self.weights = nn.Parameter(torch.empty(self.perceptron.width))
 
+    @override
+    def initialise(self, generator: torch.Generator) -> None:
+        """Normal vectors and weights, weights of the product 1; see `PairPerceptron` for its own."""
+        super().initialise(generator)
+        self.perceptron.initialise(generator)
+        nn.init.ones_(self.product_weights)
+        nn.init.normal_(self.weights, std=len(self.weights) ** -0.5, generator=generator)
+
     def people(self, bags: Bags) -> tuple[Tensor, Tensor]:
         """What the product and the first layer need of people, (B, D) each."""
-        product, perceptron = (self.nobody + self.history(bags)).split(self.halves, dim=1)
+        product, perceptron = self.vectors(bags).split(self.halves, dim=1)
         return self.product_weights * product, self.perceptron.person(perceptron)
 
     def catalogue(self) -> tuple[Tensor, Tensor]:
@@ -74,13 +65,19 @@ class _Network(nn.Module):
         product, perceptron = self.items.weight.split(self.halves, dim=1)
         return product, self.perceptron.item(perceptron)
 
-    @override
-    def forward(self, person_parts: Tensor, item_parts: Tensor) -> Tensor:
+    def match(self, person_parts: Tensor, item_parts: Tensor) -> Tensor:
         """What the perceptron adds to the logits of pairs, (...)."""
         return self.perceptron(person_parts, item_parts) @ self.weights
 
+    @override
+    def forward(self, bags: Bags, rows: Tensor, items: Tensor) -> Tensor:
+        """Logits of `items` (T, K + 1) for the people `rows` (T,) of `bags`, (T, K + 1)."""
+        people = [nn.functional.embedding(rows, part) for part in self.people(bags)]
+        chosen = [nn.functional.embedding(items, part) for part in self.catalogue()]
+        return torch.einsum("td,tkd->tk", people[0], chosen[0]) + self.match(people[1][:, None], chosen[1])
 
-class NeuMF(NeuralModel[NeuMFConfig, _Network]):
+
+class NeuMF(NeuralCF[NeuMFConfig, _Network]):
     """Logit of item i = ``v . (p * q_i) + w . z``, with ``z`` the last layer of a perceptron over ``[p'; q'_i]``.
 
     In the paper ``p`` and ``p'`` are learned for each user. Here a person is the history, as in FISM (Kabbur et al.,
@@ -94,35 +91,8 @@ class NeuMF(NeuralModel[NeuMFConfig, _Network]):
     Config = NeuMFConfig
 
     @override
-    def prepare(self, data: TrainingData, context: FitContext) -> int:
-        matrix = data.histories.matrix(self.n_items)
-        self._people = HoldoutStore(matrix)
-        taken = BagStore(matrix).all(self.device)
-        self._unseen = Unseen(taken.rows, taken.items, self.n_items, self.device)
-        return len(self._people)
-
-    @override
     def new_network(self) -> _Network:
         return _Network(self.config, self.n_items)
-
-    @override
-    def initialise(self, generator: torch.Generator) -> None:
-        for parameter in self.network.parameters():
-            nn.init.normal_(parameter, std=0.1, generator=generator)
-        self.network.perceptron.initialise(generator)
-        nn.init.ones_(self.network.product_weights)
-        nn.init.normal_(self.network.weights, std=len(self.network.weights) ** -0.5, generator=generator)
-
-    @override
-    def loss(self, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
-        batch = self._people.batch(rows, self.device, generator)
-        whose = torch.from_numpy(rows).to(self.device)[batch.rows]
-        drawn = self._unseen.draw(whose, self.config.negatives, generator)
-        both = torch.cat([batch.items[:, None], drawn], dim=1)
-        people = [nn.functional.embedding(batch.rows, part) for part in self.network.people(batch.shown)]
-        items = [nn.functional.embedding(both, part) for part in self.network.catalogue()]
-        logits = torch.einsum("td,tkd->tk", people[0], items[0]) + self.network(people[1][:, None], items[1])
-        return log_loss(logits[:, 0], logits[:, 1:])
 
     @override
     @torch.no_grad()
@@ -131,5 +101,5 @@ class NeuMF(NeuralModel[NeuMFConfig, _Network]):
         items = self.network.catalogue()
         scores = inner_products(people[0], items[0])
         for block in in_blocks(len(contexts), self.n_items, self.config.dim):
-            scores[:, block] += self.network(people[1][:, None], items[1][block])
+            scores[:, block] += self.network.match(people[1][:, None], items[1][block])
         return scores
