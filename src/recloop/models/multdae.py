@@ -11,26 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
 
-from recloop.data.sequences import Contexts
-from recloop.models.base import FitContext, TrainingData
-from recloop.models.neural import NeuralConfig, NeuralModel
-from recloop.nn.autoencoders import (
-    Decoder,
-    Encoder,
-    cosines,
-    initialise,
-    multinomial_loss,
-    targets_with_nobody,
-    unit_weights,
-    with_nobody,
-    with_one,
-)
+from recloop.models.autoencoder import Autoencoder, AutoencoderNetwork
+from recloop.models.neural import NeuralConfig
+from recloop.nn.autoencoders import Decoder, Encoder, unit_weights, with_nobody
 from recloop.nn.dropout import Dropout
-from recloop.nn.histories import Bags, BagStore
-from recloop.nn.products import inner_products
+from recloop.nn.histories import Bags
 from recloop.search import Real, Space, Whole
 
 
@@ -64,7 +52,7 @@ class MultDAEConfig(NeuralConfig):
     epochs: int = Field(default=100, ge=1)
 
 
-class _Network(nn.Module):
+class _Network(AutoencoderNetwork):
     """Bags to the last hidden layer; the decoder holds the items' vectors."""
 
     def __init__(self, config: MultDAEConfig, n_items: int) -> None:
@@ -80,7 +68,7 @@ class _Network(nn.Module):
         return self.decoder(self.encoder(bags, self.drop(unit_weights(bags))).tanh())
 
 
-class MultDAE(NeuralModel[MultDAEConfig, _Network]):
+class MultDAE(Autoencoder[MultDAEConfig, _Network]):
     """Scores = ``h . w_i + b_i`` with ``h`` (H,) what the network makes of the history: the logits of what is taken.
 
     The history x (I,), ones and zeros, is divided by its length ``|x|``, a share of it is hidden, and the network
@@ -96,40 +84,10 @@ class MultDAE(NeuralModel[MultDAEConfig, _Network]):
     Config = MultDAEConfig
 
     @override
-    def prepare(self, data: TrainingData, context: FitContext) -> int:
-        matrix = data.histories.matrix(self.n_items)
-        self._people = BagStore(matrix[np.diff(matrix.indptr) > 0])
-        return len(self._people)
-
-    @override
     def new_network(self) -> _Network:
         return _Network(self.config, self.n_items)
 
     @override
-    def initialise(self, generator: torch.Generator) -> None:
-        initialise(self.network, generator)
-
-    @override
     def loss(self, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
         bags = self._people.batch(rows, self.device)
-        hidden = self.network(with_nobody(bags))
-        decoder = self.network.decoder
-        return multinomial_loss(hidden, decoder.items, decoder.bias, targets_with_nobody(bags))
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
-
-    @override
-    @torch.no_grad()
-    def user_vectors(self, contexts: Contexts) -> Tensor:
-        bags = BagStore(contexts.matrix(self.n_items)).all(self.device)
-        return with_one(self.network(bags))
-
-    @override
-    def item_vectors(self) -> Tensor:
-        return self.network.decoder.item_vectors()
-
-    @override
-    def similar(self, items: list[int]) -> Tensor:
-        return cosines(self.network.decoder.items, items)
+        return self.reconstruction_loss(self.network(with_nobody(bags)), bags)

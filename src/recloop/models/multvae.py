@@ -11,26 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
 
-from recloop.data.sequences import Contexts
-from recloop.models.base import FitContext, TrainingData
-from recloop.models.neural import NeuralConfig, NeuralModel
-from recloop.nn.autoencoders import (
-    Decoder,
-    Encoder,
-    cosines,
-    initialise,
-    multinomial_loss,
-    targets_with_nobody,
-    unit_weights,
-    with_nobody,
-    with_one,
-)
+from recloop.models.autoencoder import Autoencoder, AutoencoderNetwork
+from recloop.models.neural import NeuralConfig
+from recloop.nn.autoencoders import Decoder, Encoder, unit_weights, with_nobody
 from recloop.nn.dropout import Dropout
-from recloop.nn.histories import Bags, BagStore
-from recloop.nn.products import inner_products
+from recloop.nn.histories import Bags
 from recloop.search import Real, Space, Whole
 
 
@@ -66,7 +54,7 @@ class MultVAEConfig(NeuralConfig):
     epochs: int = Field(default=100, ge=1)
 
 
-class _Network(nn.Module):
+class _Network(AutoencoderNetwork):
     """Bags to a normal distribution of codes, and codes to the last hidden layer."""
 
     def __init__(self, config: MultVAEConfig, n_items: int) -> None:
@@ -81,8 +69,14 @@ class _Network(nn.Module):
         mean, log_variance = self.encoder(bags, self.drop(unit_weights(bags))).chunk(2, dim=1)
         return mean, log_variance
 
+    @override
+    def forward(self, bags: Bags) -> Tensor:
+        """Decoded from the mean code, (B, H)."""
+        mean, _ = self.encode(bags)
+        return self.decoder(mean)
 
-class MultVAE(NeuralModel[MultVAEConfig, _Network]):
+
+class MultVAE(Autoencoder[MultVAEConfig, _Network]):
     """Scores = ``h . w_i + b_i`` with ``h`` (H,) decoded from the mean code of the history: logits of what is taken.
 
     The history x (I,), ones and zeros, is divided by its length ``|x|`` and a share of it is hidden. The encoder
@@ -101,18 +95,8 @@ class MultVAE(NeuralModel[MultVAEConfig, _Network]):
     Config = MultVAEConfig
 
     @override
-    def prepare(self, data: TrainingData, context: FitContext) -> int:
-        matrix = data.histories.matrix(self.n_items)
-        self._people = BagStore(matrix[np.diff(matrix.indptr) > 0])
-        return len(self._people)
-
-    @override
     def new_network(self) -> _Network:
         return _Network(self.config, self.n_items)
-
-    @override
-    def initialise(self, generator: torch.Generator) -> None:
-        initialise(self.network, generator)
 
     @override
     def pass_begins(self, generator: torch.Generator) -> None:
@@ -123,9 +107,7 @@ class MultVAE(NeuralModel[MultVAEConfig, _Network]):
         bags = self._people.batch(rows, self.device)
         mean, log_variance = self.network.encode(with_nobody(bags))
         noise = torch.randn(mean.shape, generator=generator, device=self.device)
-        decoder = self.network.decoder
-        hidden = decoder(mean + noise * (log_variance / 2).exp())
-        reconstruction = multinomial_loss(hidden, decoder.items, decoder.bias, targets_with_nobody(bags))
+        reconstruction = self.reconstruction_loss(self.network.decoder(mean + noise * (log_variance / 2).exp()), bags)
         divergence = (log_variance.exp() + mean.square() - 1 - log_variance).sum(dim=1).mean() / 2
         weight = self._weight()
         self._asked += len(rows)
@@ -137,22 +119,3 @@ class MultVAE(NeuralModel[MultVAEConfig, _Network]):
             return self.config.beta
         passes = self._epoch + self._asked / len(self._people)
         return self.config.beta * min(1.0, passes / self.config.annealing)
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
-
-    @override
-    @torch.no_grad()
-    def user_vectors(self, contexts: Contexts) -> Tensor:
-        bags = BagStore(contexts.matrix(self.n_items)).all(self.device)
-        mean, _ = self.network.encode(bags)
-        return with_one(self.network.decoder(mean))
-
-    @override
-    def item_vectors(self) -> Tensor:
-        return self.network.decoder.item_vectors()
-
-    @override
-    def similar(self, items: list[int]) -> Tensor:
-        return cosines(self.network.decoder.items, items)

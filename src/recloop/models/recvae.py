@@ -17,24 +17,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
 
-from recloop.data.sequences import Contexts
-from recloop.models.base import FitContext, TrainingData
-from recloop.models.neural import NeuralConfig, NeuralModel
-from recloop.nn.autoencoders import (
-    BagLinear,
-    Decoder,
-    Linear,
-    cosines,
-    initialise,
-    multinomial_loss,
-    targets_with_nobody,
-    unit_weights,
-    with_nobody,
-    with_one,
-)
+from recloop.models.autoencoder import Autoencoder, AutoencoderNetwork
+from recloop.models.base import FitContext
+from recloop.models.neural import NeuralConfig
+from recloop.nn.autoencoders import BagLinear, Decoder, Linear, unit_weights, with_nobody
 from recloop.nn.dropout import Dropout
-from recloop.nn.histories import Bags, BagStore
-from recloop.nn.products import inner_products
+from recloop.nn.histories import Bags
 from recloop.search import Real, Space, Whole
 
 _SHARES = (0.15, 0.75, 0.1)
@@ -98,14 +86,22 @@ class _Encoder(nn.Module):
         return mean, log_variance
 
 
-class _Network(nn.Module):
+class _Network(AutoencoderNetwork):
+    """The decoder has no hidden layers: H is D."""
+
     def __init__(self, config: RecVAEConfig, n_items: int) -> None:
         super().__init__()
         self.encoder = _Encoder(config, n_items)
         self.decoder = Decoder([config.dim], n_items)
 
+    @override
+    def forward(self, bags: Bags) -> Tensor:
+        """The mean code, (B, D)."""
+        mean, _ = self.encoder(bags)
+        return mean
 
-class RecVAE(NeuralModel[RecVAEConfig, _Network]):
+
+class RecVAE(Autoencoder[RecVAEConfig, _Network]):
     """Scores = ``m . w_i + b_i`` with ``m`` (D,) the mean code of the history: logits of what is taken.
 
     A round of training is `encoder_passes` over the data that change the encoder alone, with a share of each history
@@ -125,18 +121,8 @@ class RecVAE(NeuralModel[RecVAEConfig, _Network]):
     Config = RecVAEConfig
 
     @override
-    def prepare(self, data: TrainingData, context: FitContext) -> int:
-        matrix = data.histories.matrix(self.n_items)
-        self._people = BagStore(matrix[np.diff(matrix.indptr) > 0])
-        return len(self._people)
-
-    @override
     def new_network(self) -> _Network:
         return _Network(self.config, self.n_items)
-
-    @override
-    def initialise(self, generator: torch.Generator) -> None:
-        initialise(self.network, generator)
 
     @override
     def advance(self, context: FitContext) -> float:
@@ -151,12 +137,11 @@ class RecVAE(NeuralModel[RecVAEConfig, _Network]):
     @override
     def loss(self, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
         people = self._people.batch(rows, self.device)
-        bags, targets = with_nobody(people), targets_with_nobody(people)
+        bags = with_nobody(people)
         encoder_learns = self.network.encoder.code.weight.requires_grad
         mean, log_variance = self.network.encoder(bags, whole=not encoder_learns)
         code = mean + torch.randn(mean.shape, generator=generator, device=self.device) * (log_variance / 2).exp()
-        decoder = self.network.decoder
-        reconstruction = multinomial_loss(code, decoder.items, decoder.bias, targets)
+        reconstruction = self.reconstruction_loss(code, people)
         if not encoder_learns:
             return reconstruction
         ratio = normal_log_density(code, mean, log_variance) - self._prior(bags, code)
@@ -176,25 +161,6 @@ class RecVAE(NeuralModel[RecVAEConfig, _Network]):
             math.log(share) + normal_log_density(code, *part) for share, part in zip(_SHARES, parts, strict=True)
         ]
         return torch.stack(densities).logsumexp(dim=0)
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
-
-    @override
-    @torch.no_grad()
-    def user_vectors(self, contexts: Contexts) -> Tensor:
-        bags = BagStore(contexts.matrix(self.n_items)).all(self.device)
-        mean, _ = self.network.encoder(bags)
-        return with_one(mean)
-
-    @override
-    def item_vectors(self) -> Tensor:
-        return self.network.decoder.item_vectors()
-
-    @override
-    def similar(self, items: list[int]) -> Tensor:
-        return cosines(self.network.decoder.items, items)
 
 
 def normal_log_density(value: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
