@@ -10,32 +10,21 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
 
-from recloop.data.sequences import Contexts
-from recloop.models.base import FitContext, TrainingData
-from recloop.models.neural import NeuralConfig, NeuralModel
-from recloop.nn.graph import SmoothedItems, SparseProduct, mean, scales, symmetric
-from recloop.nn.hiding import HiddenEvents, completion_loss
-from recloop.nn.histories import BagStore
-from recloop.nn.products import inner_products
+from recloop.models.graph_cf import GraphCF, GraphCFConfig
+from recloop.nn.graph import mean
+from recloop.nn.hiding import completion_loss
 from recloop.search import Choice, Real, Space, Whole
 
 
-class LightGCNConfig(NeuralConfig):
-    """Parameters of `LightGCN`.
+class LightGCNConfig(GraphCFConfig):
+    """Parameters of `LightGCN`; see `GraphCFConfig` for the others.
 
     Attributes:
-        dim: length of the vectors, D.
-        layers: how often vectors go from items to people and back; each is two of the paper's layers.
-        hidden: share of the events that a pass hides from the graph and asks for.
         loss: ``softmax`` over all items, ``sampled_softmax`` over `negatives` drawn for a batch, or ``bpr`` against
             one item for each event.
-        negatives: items drawn for each batch, for ``sampled_softmax``.
-
-    A training example is a person.
     """
 
     search: ClassVar[Mapping[str, Space]] = {
@@ -45,17 +34,10 @@ class LightGCNConfig(NeuralConfig):
         "hidden": Real(0.0, 0.7),
     }
 
-    dim: int = Field(default=64, ge=1)
-    layers: int = Field(default=1, ge=0)
-    hidden: float = Field(default=0.3, gt=0, lt=1)
     loss: Literal["softmax", "sampled_softmax", "bpr"] = "softmax"
-    negatives: int = Field(default=1024, ge=1)
-    learning_rate: float = Field(default=0.03, gt=0)
-    batch_size: int = Field(default=128, ge=1)
-    epochs: int = Field(default=100, ge=1)
 
 
-class LightGCN(NeuralModel[LightGCNConfig, SmoothedItems]):
+class LightGCN(GraphCF[LightGCNConfig]):
     """Scores = ``p . z_i``, with ``z_i`` (D,) the smoothed item vectors and ``p`` the normalised sum of the history's.
 
     See `SmoothedItems`: with layer 0 of people set to zero, so that nobody has a vector to learn, the paper's graph of
@@ -71,26 +53,6 @@ class LightGCN(NeuralModel[LightGCNConfig, SmoothedItems]):
     Config = LightGCNConfig
 
     @override
-    def prepare(self, data: TrainingData, context: FitContext) -> int:
-        self._matrix = data.histories.matrix(self.n_items)
-        self._events = HiddenEvents(self._matrix, self.device)
-        return len(data.histories)
-
-    @override
-    def new_network(self) -> SmoothedItems:
-        return SmoothedItems(self.n_items, self.config.dim, self.config.layers)
-
-    @override
-    def initialise(self, generator: torch.Generator) -> None:
-        self.network.initialise(generator)
-
-    @override
-    def pass_begins(self, generator: torch.Generator) -> None:
-        visible = self._events.draw(self.config.hidden, generator)
-        self._graph = SparseProduct.of(symmetric(visible), self.device)
-        self._scales = scales(visible).to(self.device)
-
-    @override
     def loss(self, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
         smoothed = mean(self.network.travel(self._graph))
         most = self.config.negatives if self.config.loss != "softmax" else self.n_items
@@ -104,20 +66,3 @@ class LightGCN(NeuralModel[LightGCNConfig, SmoothedItems]):
             return nn.functional.softplus(negatives - positives).sum() / max(1, len(positives))
         scores = people @ smoothed.index_select(0, questions.candidates).T
         return completion_loss(scores, positives, questions)
-
-    @override
-    def pass_ends(self) -> None:
-        self.network.keep(self._matrix)
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
-
-    @override
-    @torch.no_grad()
-    def user_vectors(self, contexts: Contexts) -> Tensor:
-        return self.network.known(BagStore(contexts.matrix(self.n_items)).all(self.device))
-
-    @override
-    def item_vectors(self) -> Tensor:
-        return self.network.smoothed

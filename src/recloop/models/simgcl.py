@@ -16,30 +16,21 @@ from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
 
-from recloop.data.sequences import Contexts
-from recloop.models.base import FitContext, TrainingData
-from recloop.models.neural import NeuralConfig, NeuralModel
-from recloop.nn.graph import SmoothedItems, SparseProduct, mean, scales, symmetric
-from recloop.nn.hiding import HiddenEvents, completion_loss
-from recloop.nn.histories import BagStore
-from recloop.nn.products import inner_products
+from recloop.models.graph_cf import GraphCF, GraphCFConfig
+from recloop.nn.graph import mean
+from recloop.nn.hiding import completion_loss
 from recloop.search import Choice, Real, Space, Whole
 
 
-class SimGCLConfig(NeuralConfig):
-    """Parameters of `SimGCL`.
+class SimGCLConfig(GraphCFConfig):
+    """Parameters of `SimGCL`; see `GraphCFConfig` for the others.
 
     Attributes:
-        dim: length of the vectors, D.
-        layers: how often vectors go from items to people and back; each is two of the paper's layers.
-        hidden: share of the events that a pass hides from the graph and asks for.
+        layers: at least one.
         eps: length of the noise added to each vector at each stop.
         temperature: of the contrastive loss.
         weight: of the contrastive loss, beside the recommendation loss.
         loss: ``softmax`` over all items, or ``sampled_softmax`` over `negatives` drawn for a batch.
-        negatives: items drawn for each batch, for ``sampled_softmax``.
-
-    A training example is a person.
     """
 
     search: ClassVar[Mapping[str, Space]] = {
@@ -50,20 +41,14 @@ class SimGCLConfig(NeuralConfig):
         "weight": Real(0.01, 1.0, log=True),
     }
 
-    dim: int = Field(default=64, ge=1)
     layers: int = Field(default=1, ge=1)
-    hidden: float = Field(default=0.3, gt=0, lt=1)
     eps: float = Field(default=0.05, ge=0)
     temperature: float = Field(default=0.2, gt=0)
     weight: float = Field(default=0.03, ge=0)
     loss: Literal["softmax", "sampled_softmax"] = "softmax"
-    negatives: int = Field(default=1024, ge=1)
-    learning_rate: float = Field(default=0.03, gt=0)
-    batch_size: int = Field(default=128, ge=1)
-    epochs: int = Field(default=100, ge=1)
 
 
-class SimGCL(NeuralModel[SimGCLConfig, SmoothedItems]):
+class SimGCL(GraphCF[SimGCLConfig]):
     """Scores = ``p . z_i``, with ``z_i`` (D,) the smoothed item vectors and ``p`` the normalised sum of the history's.
 
     The vectors are those of `SmoothedItems`: nobody has a vector to learn, and a stranger is propagated exactly like a
@@ -78,26 +63,6 @@ class SimGCL(NeuralModel[SimGCLConfig, SmoothedItems]):
     """
 
     Config = SimGCLConfig
-
-    @override
-    def prepare(self, data: TrainingData, context: FitContext) -> int:
-        self._matrix = data.histories.matrix(self.n_items)
-        self._events = HiddenEvents(self._matrix, self.device)
-        return len(data.histories)
-
-    @override
-    def new_network(self) -> SmoothedItems:
-        return SmoothedItems(self.n_items, self.config.dim, self.config.layers)
-
-    @override
-    def initialise(self, generator: torch.Generator) -> None:
-        self.network.initialise(generator)
-
-    @override
-    def pass_begins(self, generator: torch.Generator) -> None:
-        visible = self._events.draw(self.config.hidden, generator)
-        self._graph = SparseProduct.of(symmetric(visible), self.device)
-        self._scales = scales(visible).to(self.device)
 
     @override
     def loss(self, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
@@ -117,23 +82,6 @@ class SimGCL(NeuralModel[SimGCLConfig, SmoothedItems]):
             contrast_loss(a.index_select(0, at), b.index_select(0, at), self.config.temperature) for a, b, at in views
         )
         return completion_loss(scores, positives, questions) + self.config.weight * contrast
-
-    @override
-    def pass_ends(self) -> None:
-        self.network.keep(self._matrix)
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
-
-    @override
-    @torch.no_grad()
-    def user_vectors(self, contexts: Contexts) -> Tensor:
-        return self.network.known(BagStore(contexts.matrix(self.n_items)).all(self.device))
-
-    @override
-    def item_vectors(self) -> Tensor:
-        return self.network.smoothed
 
 
 def noisy(vectors: Tensor, eps: float, generator: torch.Generator) -> Tensor:
