@@ -41,6 +41,6 @@ def test_no_violation_costs_nothing_and_has_a_gradient() -> None:
 def test_a_later_violation_weighs_less(monkeypatch: pytest.MonkeyPatch) -> None:
     model = begun([5, 5, 0, 9, 0])
     drawn = torch.tensor([[2, 3, 4], [4, 2, 3]])
-    monkeypatch.setattr("recloop.models.warp.untaken", lambda *_: drawn)
+    monkeypatch.setattr("recloop.models.pairwise.untaken", lambda *_: drawn)
     # Tries 2 and 3 of 5 items: ranks 2 and 1, weights 1.5 / 2.0833 and 1 / 2.0833; both margins 1 - 5 + 9.
     assert loss(model).item() == pytest.approx((1.5 + 1) / (25 / 12) * 5 / 2, rel=1e-5)

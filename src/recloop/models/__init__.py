@@ -11,7 +11,9 @@ from functools import cache
 from recloop.errors import ModelError
 from recloop.models.base import IterativeModel, Model, catalogue
 
-_NO_MODELS = frozenset({"autoencoder", "base", "graph_cf", "neural", "neural_cf", "recurrent", "reranker", "storage"})
+_NO_MODELS = frozenset(
+    {"autoencoder", "base", "graph_cf", "neural", "neural_cf", "pairwise", "recurrent", "reranker", "storage"}
+)
 
 
 @cache

@@ -8,33 +8,16 @@ Shapes: B people, I items, D dimensions, N events of a batch of people, K items 
 from collections.abc import Mapping
 from typing import ClassVar
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from pydantic import Field
-from scipy import sparse
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import override
 
-from recloop.data.sequences import Contexts
-from recloop.models.base import FitContext, TrainingData
-from recloop.models.neural import NeuralConfig, NeuralModel
-from recloop.nn.histories import BagStore
-from recloop.nn.pairwise import PairNetwork, untaken
-from recloop.nn.products import inner_products
+from recloop.models.pairwise import PairwiseConfig, PairwiseModel
 from recloop.search import Choice, Real, Space, Whole
 
 
-class BPRConfig(NeuralConfig):
-    """Parameters of `BPR`.
-
-    Attributes:
-        dim: length of the vectors, D.
-        alpha: how a person's vector shrinks with the length n of the history: its sum is divided by ``n^alpha``.
-        negatives: items drawn for each event, K.
-
-    A training example is a person, with all events at once.
-    """
+class BPRConfig(PairwiseConfig):
+    """Parameters of `BPR`: those of `PairwiseConfig`."""
 
     search: ClassVar[Mapping[str, Space]] = {
         "learning_rate": Real(3e-4, 3e-2, log=True),
@@ -44,16 +27,11 @@ class BPRConfig(NeuralConfig):
         "negatives": Whole(1, 16, log=True),
     }
 
-    dim: int = Field(default=64, ge=1)
-    alpha: float = Field(default=0.5, ge=0, le=1)
     negatives: int = Field(default=1, ge=1)
-    learning_rate: float = Field(default=0.003, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
-    batch_size: int = Field(default=32, ge=1)
     epochs: int = Field(default=30, ge=1)
 
 
-class BPR(NeuralModel[BPRConfig, PairNetwork]):
+class BPR(PairwiseModel[BPRConfig]):
     """Scores ``s_ui = p_u . e_i + b_i`` with ``p_u = n^-alpha sum of q_j`` over the n items j of the history.
 
     Minimises the mean of ``-log sigmoid(s_ui - s_uj)`` over all events (u, i) and K items j drawn uniformly from those
@@ -65,37 +43,6 @@ class BPR(NeuralModel[BPRConfig, PairNetwork]):
     Config = BPRConfig
 
     @override
-    def prepare(self, data: TrainingData, context: FitContext) -> int:
-        matrix = data.histories.matrix(self.n_items)
-        self._takers = BagStore(sparse.csr_matrix(matrix[matrix.getnnz(axis=1) > 0]))
-        return len(self._takers)
-
-    @override
-    def new_network(self) -> PairNetwork:
-        return PairNetwork(self.n_items, self.config.dim, self.config.alpha)
-
-    @override
-    def initialise(self, generator: torch.Generator) -> None:
-        self.network.initialise(generator)
-
-    @override
-    def loss(self, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
-        bags = self._takers.batch(rows, self.device)
-        others = untaken(bags, self.n_items, self.config.negatives, generator)
-        people = self.network.history.without_each(bags)
-        taken = self.network(people, bags.items[:, None])
-        return torch.nn.functional.softplus(self.network(people, others) - taken).mean()
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
-
-    @override
-    @torch.no_grad()
-    def user_vectors(self, contexts: Contexts) -> Tensor:
-        return self.network.people(BagStore(contexts.matrix(self.n_items)).all(self.device))
-
-    @override
-    @torch.no_grad()
-    def item_vectors(self) -> Tensor:
-        return self.network.catalogue()
+    def compare(self, people: Tensor, taken: Tensor, others: Tensor) -> Tensor:
+        """Mean of ``-log sigmoid(s_ui - s_uj)`` with `taken` (N, 1) the ``s_ui`` and `others` (N, K) the items j."""
+        return nn.functional.softplus(self.network(people, others) - taken).mean()

@@ -8,32 +8,22 @@ Shapes: B people, I items, D dimensions, N events of a batch of people, K items 
 from collections.abc import Mapping
 from typing import ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
-from scipy import sparse
 from torch import Tensor
 from typing_extensions import override
 
-from recloop.data.sequences import Contexts
 from recloop.models.base import FitContext, TrainingData
-from recloop.models.neural import NeuralConfig, NeuralModel
-from recloop.nn.histories import BagStore
-from recloop.nn.pairwise import PairNetwork, first_violations, untaken
-from recloop.nn.products import inner_products
+from recloop.models.pairwise import PairwiseConfig, PairwiseModel
+from recloop.nn.pairwise import first_violations
 from recloop.search import Choice, Real, Space, Whole
 
 
-class WARPConfig(NeuralConfig):
-    """Parameters of `WARP`.
+class WARPConfig(PairwiseConfig):
+    """Parameters of `WARP`; see `PairwiseConfig` for the others.
 
     Attributes:
-        dim: length of the vectors, D.
-        alpha: how a person's vector shrinks with the length n of the history: its sum is divided by ``n^alpha``.
         negatives: items drawn for each event, K: how far down the search for a violation goes.
-
-    A training example is a person, with all events at once.
     """
 
     search: ClassVar[Mapping[str, Space]] = {
@@ -42,16 +32,11 @@ class WARPConfig(NeuralConfig):
         "negatives": Whole(4, 128, log=True),
     }
 
-    dim: int = Field(default=64, ge=1)
-    alpha: float = Field(default=0.5, ge=0, le=1)
     negatives: int = Field(default=16, ge=1)
-    learning_rate: float = Field(default=0.003, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
-    batch_size: int = Field(default=32, ge=1)
     epochs: int = Field(default=20, ge=1)
 
 
-class WARP(NeuralModel[WARPConfig, PairNetwork]):
+class WARP(PairwiseModel[WARPConfig]):
     """Scores ``s_ui = p_u . e_i + b_i`` with ``p_u = n^-alpha sum of q_j`` over the n items j of the history.
 
     For each event (u, i), K items that u did not take are drawn. The first of them, the t-th, with ``s_uj > s_ui - 1``
@@ -67,43 +52,16 @@ class WARP(NeuralModel[WARPConfig, PairNetwork]):
 
     @override
     def prepare(self, data: TrainingData, context: FitContext) -> int:
-        matrix = data.histories.matrix(self.n_items)
-        self._takers = BagStore(sparse.csr_matrix(matrix[matrix.getnnz(axis=1) > 0]))
         harmonic = torch.cat([torch.zeros(1), 1 / torch.arange(1, max(2, self.n_items))]).cumsum(0)
         self._weights = (harmonic / harmonic[-1]).to(self.device)
-        return len(self._takers)
+        return super().prepare(data, context)
 
     @override
-    def new_network(self) -> PairNetwork:
-        return PairNetwork(self.n_items, self.config.dim, self.config.alpha)
-
-    @override
-    def initialise(self, generator: torch.Generator) -> None:
-        self.network.initialise(generator)
-
-    @override
-    def loss(self, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
-        bags = self._takers.batch(rows, self.device)
-        others = untaken(bags, self.n_items, self.config.negatives, generator)
-        people = self.network.history.without_each(bags)
-        taken = self.network(people, bags.items[:, None])
+    def compare(self, people: Tensor, taken: Tensor, others: Tensor) -> Tensor:
+        """The mean above, with `taken` (N, 1) the ``s_ui`` and `others` (N, K) the items drawn."""
         with torch.no_grad():
             found, tries = first_violations(self.network.many(people, others) > taken - 1)
             weights = self._weights[(self.n_items - 1) // tries]
         violators = others[found, tries[found] - 1, None]
         gaps = 1 - taken[found] + self.network(people[found], violators)
-        return (weights[found, None] * gaps).sum() / len(bags.items)
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
-
-    @override
-    @torch.no_grad()
-    def user_vectors(self, contexts: Contexts) -> Tensor:
-        return self.network.people(BagStore(contexts.matrix(self.n_items)).all(self.device))
-
-    @override
-    @torch.no_grad()
-    def item_vectors(self) -> Tensor:
-        return self.network.catalogue()
+        return (weights[found, None] * gaps).sum() / len(taken)
