@@ -52,7 +52,7 @@ class World:
     Attributes:
         people: U.
         items: I.
-        draws: events drawn; repeats of a person and an item are dropped, which leaves N.
+        draws: events drawn, every item at least once; repeats of a person and an item are dropped, which leaves N.
         shape: of real data of this size.
     """
 
@@ -110,6 +110,7 @@ def make(world: World, folder: Path) -> None:
     popularity = 1 / (np.arange(world.items) + 20.0)
     users = np.repeat(np.arange(world.people), lengths)
     items = random.choice(world.items, size=len(users), p=popularity / popularity.sum())
+    items[random.choice(len(items), world.items, replace=False)] = np.arange(world.items)
     events = pl.DataFrame({USER: users, ITEM: items}).unique(maintain_order=True)
     events.with_columns(
         (pl.int_range(pl.len()) * 1_000_000).cast(TIMESTAMP).alias(TIME),
