@@ -49,7 +49,7 @@ def test_the_report_by_hand(files: dict[str, Path], tmp_path: Path) -> None:
     counts = {
         "model": "popularity", "config": {"half_life_days": None}, "seed": 0, "ranking": "full", "users": 4, "items": 5,
         "rows": 11, "valid_rows": 0, "test_rows": 6, "test_users": 3, "cold_users": 1, "seen_targets": 1,
-        "repeated_targets": 1, "unknown_targets": 1, "passes": 0,
+        "repeated_targets": 1, "unknown_targets": 1, "passes": 0, "pass_seconds": None,
     }  # fmt: skip
     assert {name: report[name] for name in counts} == counts
     assert report["device"] in {"cpu", "cuda"}
@@ -103,6 +103,7 @@ def test_a_sequence_model_reads_the_order(tmp_path: Path, column: str) -> None:
     report = run(**paths, negatives=negatives, model="sasrec", settings=tiny, metrics=("hit@1",), device="cpu")
     assert report["metrics"]["sampled_hit@1"] > 0.8
     assert report["passes"] > 1
+    assert 0 < report["pass_seconds"] <= report["fit_seconds"] / report["passes"]
 
 
 def test_without_an_order_a_sequence_model_is_refused(files: dict[str, Path]) -> None:

@@ -11,8 +11,9 @@ The report holds
 - `users`, `items` and `rows` of the training file; `valid_rows`, `test_rows`;
 - `test_users` who were ranked for; `cold_users` among them, of whom the training file has nothing;
 - `seen_targets` and `repeated_targets`, test rows that were dropped; `unknown_targets`, outside the catalogue;
-- `passes` over the data that were made, 0 for a model without passes; `fit_seconds`; `rank_seconds`, which include the
-  metrics; `peak_rss_mb` of this process, in MiB;
+- `passes` over the data that were made, 0 for a model without passes; `fit_seconds`; `pass_seconds`, of a pass with its
+  validation but without preparation, null for a model without passes; `rank_seconds`, which include the metrics;
+  `peak_rss_mb` of this process, in MiB;
 - `metrics`, name -> mean over test users; `ci95`, name -> bounds of the mean's 95% bootstrap interval over users.
   Coverage and gini are no means and have no interval.
 
@@ -23,10 +24,10 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 
 import numpy as np
 import polars as pl
@@ -60,6 +61,8 @@ from recloop.progress import track
 from recloop.retrieval.exact import Candidates, rank_examples
 from recloop.training.config import EarlyStopping, TrainConfig
 from recloop.training.loop import train as train_in_passes
+
+T = TypeVar("T")
 
 POSITION = "position"
 NEGATIVES = "negatives"
@@ -124,8 +127,9 @@ def run(
     task = _task(kind, data, attributes, test, negatives)
 
     trainee = kind(config, len(task.catalogue), where)
+    clock = _PassClock()
     started = time.perf_counter()
-    passes = _fit(trainee, task.training, how, FitContext(device=where, seed=seed, progress=track))
+    passes = _fit(trainee, task.training, how, FitContext(device=where, seed=seed, progress=clock))
     fitted = time.perf_counter()
     values = _measure(trainee, task, wanted, attributes.items)
     ranked = time.perf_counter()
@@ -136,6 +140,7 @@ def run(
         "seed": seed,
         "passes": passes,
         "fit_seconds": round(fitted - started, 4),
+        "pass_seconds": round(clock.seconds / passes, 4) if passes else None,
         "rank_seconds": round(ranked - fitted, 4),
         "peak_rss_mb": round(peak_rss_mb(), 1),
         "metrics": means,
@@ -168,6 +173,19 @@ def peak_rss_mb() -> float:
     """The largest resident memory of this process so far, in MiB; Linux counts it in KiB, macOS in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 20) if sys.platform == "darwin" else peak / (1 << 10)
+
+
+class _PassClock:
+    """Shows progress as `track` does, and measures how long the steps took."""
+
+    seconds = 0.0
+
+    def __call__(self, steps: Iterable[T], description: str) -> Iterator[T]:
+        started = time.perf_counter()
+        try:
+            yield from track(steps, description)
+        finally:
+            self.seconds += time.perf_counter() - started
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,10 @@ from recloop.nn.negatives import Unseen, uniform
 TAKEN = [(0, 1), (0, 3), (2, 0), (2, 4), (2, 0)]
 
 
-@pytest.fixture
-def unseen() -> Unseen:
+@pytest.fixture(params=[1000, 0], ids=["table", "bisection"])
+def unseen(request: pytest.FixtureRequest) -> Unseen:
     rows, items = torch.tensor(TAKEN).T
-    return Unseen(rows, items, 5, torch.device("cpu"))
+    return Unseen(rows, items, 5, torch.device("cpu"), table=request.param)
 
 
 def generator(seed: int = 1) -> torch.Generator:

@@ -22,7 +22,12 @@ def test_inner_products_at_the_entries_alone() -> None:
     assert Entries(MATRIX, CPU).dots(LEFT, RIGHT).tolist() == [2, 0, 5]
 
 
+def test_sums_of_each_row() -> None:
+    assert Entries(MATRIX, CPU).row_sums(torch.tensor([2.0, 0.5, -1])).tolist() == [2.5, 0, -1]
+
+
 def test_no_entries() -> None:
     entries = Entries(sparse.csr_matrix((3, 4), dtype=np.float32), CPU)
     assert entries.sums(RIGHT).tolist() == [[0, 0]] * 3
     assert entries.dots(LEFT, RIGHT).shape == (0,)
+    assert entries.row_sums(torch.zeros(0)).tolist() == [0, 0, 0]

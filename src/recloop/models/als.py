@@ -182,14 +182,21 @@ class ALS(IterativeModel[ALSConfig]):
         if entries is None:
             return self._solve(side.chunks, _padded(others), gram, len(vectors))
         ridges, weights = side.ridges[:, None], self.config.alpha * entries.values
-        targets = entries.sums(others, weights + self.config.unobserved_weight)
+        wanted = weights + self.config.unobserved_weight
 
         def multiply(z: Tensor) -> Tensor:
             return torch.addmm(ridges * z, z, gram) + entries.sums(others, weights * entries.dots(z, others))
 
+        def curvature(z: Tensor) -> Tensor:
+            observed = entries.row_sums(weights * entries.dots(z, others).square())
+            return (torch.addmm(ridges * z, z, gram) * z).sum(dim=1, keepdim=True) + observed[:, None]
+
         start = vectors * (entries.lengths > 0)[:, None]
-        solved, residual = conjugate_gradients(multiply, targets, start, self.config.cg_steps)
-        return solved, (solved * (targets + residual)).sum(dtype=torch.float64).item()
+        reached = entries.dots(start, others)
+        residual = entries.sums(others, wanted - weights * reached) - torch.addmm(ridges * start, start, gram)
+        explained = (wanted * reached).sum(dtype=torch.float64) + (start * residual).sum(dtype=torch.float64)
+        solved, gained = conjugate_gradients(start, residual, multiply, curvature, self.config.cg_steps)
+        return solved, (explained + gained.sum(dtype=torch.float64)).item()
 
     def _solve(self, rows: Iterable[Chunk], padded: Tensor, gram: Tensor, n_rows: int) -> tuple[Tensor, float]:
         """The minimising vectors of one side given those of the other, in the precision of `gram`.

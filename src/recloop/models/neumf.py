@@ -72,9 +72,9 @@ class _Network(NeuralCFNetwork):
     @override
     def forward(self, bags: Bags, rows: Tensor, items: Tensor) -> Tensor:
         """Logits of `items` (T, K + 1) for the people `rows` (T,) of `bags`, (T, K + 1)."""
-        people = [nn.functional.embedding(rows, part) for part in self.people(bags)]
-        chosen = [nn.functional.embedding(items, part) for part in self.catalogue()]
-        return torch.einsum("td,tkd->tk", people[0], chosen[0]) + self.match(people[1][:, None], chosen[1])
+        people = nn.functional.embedding(rows, torch.cat(self.people(bags), dim=1))[:, None].split(self.halves, dim=2)
+        chosen = nn.functional.embedding(items, torch.cat(self.catalogue(), dim=1)).split(self.halves, dim=2)
+        return (people[0] * chosen[0]).sum(dim=2) + self.match(people[1], chosen[1])
 
 
 class NeuMF(NeuralCF[NeuMFConfig, _Network]):

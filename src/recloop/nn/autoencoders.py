@@ -204,7 +204,10 @@ class _Multinomial(torch.autograd.Function):
             slope = slope.to(hidden.dtype)
             to_hidden[part] = slope @ items
             if ctx.needs_input_grad[1]:
-                to_items += slope.T @ hidden[part]
+                if slope.dtype == items.dtype:
+                    to_items.addmm_(slope.T, hidden[part])
+                else:
+                    to_items += slope.T @ hidden[part]
                 to_bias += slope.sum(dim=0)
         ctx.save_for_backward(to_hidden, to_items, to_bias)
         return total / len(hidden)

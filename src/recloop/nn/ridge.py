@@ -90,28 +90,38 @@ def solve(systems: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def conjugate_gradients(
-    multiply: Callable[[Tensor], Tensor], targets: Tensor, start: Tensor, steps: int
+    start: Tensor,
+    residual: Tensor,
+    multiply: Callable[[Tensor], Tensor],
+    curvature: Callable[[Tensor], Tensor],
+    steps: int,
 ) -> tuple[Tensor, Tensor]:
-    """Solutions ``z`` of ``A_r z_r = targets_r`` for all rows r at once, bettered from `start`.
+    """Solutions ``z`` of ``A_r z_r = b_r`` for all rows r at once, bettered from `start`.
 
     Args:
+        start: (R, D), where to begin.
+        residual: ``b_r - A_r start_r``, (R, D).
         multiply: gives ``A_r v_r`` for the rows of ``v`` (R, D); each ``A_r`` is symmetric and positive definite.
-        targets: (R, D).
-        start: (R, D), where to begin; unchanged.
-        steps: D are exact but for rounding.
+        curvature: gives ``v_r . A_r v_r``, (R, 1), which may be cheaper than `multiply`; the last step needs no more.
+        steps: at least 1; D are exact but for rounding.
 
     Returns:
-        ``z`` (R, D) and the residuals ``targets_r - A_r z_r`` (R, D).
+        ``z`` (R, D); and (R,) by how much the steps raised ``2 z_r . b_r - z_r . A_r z_r``, which ``z`` maximises.
     """
-    solved, residual = start.clone(), targets - multiply(start)
-    direction = residual.clone()
+    direction = residual
     size = residual.square().sum(dim=1, keepdim=True)
     tiny = torch.finfo(size.dtype).tiny
-    for _ in range(steps):
-        image = multiply(direction)
-        length = size / (direction * image).sum(dim=1, keepdim=True).clamp(min=tiny)
-        solved.addcmul_(length, direction)
-        residual.addcmul_(length, image, value=-1)
-        size, before = residual.square().sum(dim=1, keepdim=True), size
-        direction = torch.addcmul(residual, size / before.clamp(min=tiny), direction)
-    return solved, residual
+    gained = torch.zeros_like(size)
+    solved = start
+    for step in range(steps):
+        last = step == steps - 1
+        image = None if last else multiply(direction)
+        steepness = curvature(direction) if image is None else (direction * image).sum(dim=1, keepdim=True)
+        length = size / steepness.clamp(min=tiny)
+        solved = torch.addcmul(solved, length, direction)
+        gained += length * size
+        if image is not None:
+            residual = torch.addcmul(residual, length, image, value=-1)
+            size, before = residual.square().sum(dim=1, keepdim=True), size
+            direction = torch.addcmul(residual, size / before.clamp(min=tiny), direction)
+    return solved, gained[:, 0]

@@ -43,6 +43,10 @@ class Entries:
             self.columns, vectors, self._offsets, mode="sum", include_last_offset=True, per_sample_weights=weights
         )
 
+    def row_sums(self, values: Tensor) -> Tensor:
+        """For each row, the sum of its entries' `values` (N,), (R,)."""
+        return torch.segment_reduce(values, "sum", offsets=self._offsets, initial=0)
+
     def dots(self, left: Tensor, right: Tensor) -> Tensor:
         """The inner product of the row's vector in `left` (R, D) and the column's in `right` (C, D), (N,)."""
         if not len(self):
