@@ -218,10 +218,10 @@ class ALS(IterativeModel[ALSConfig]):
             if self.config.weighted:
                 weighted = others * chunk.values[:, :, None]
                 systems = torch.baddbmm(gram, weighted.mT, others, alpha=alpha)
-                targets = unobserved * others.sum(dim=1) + alpha * weighted.sum(dim=1)
+                targets = unobserved * _column_sums(others) + alpha * _column_sums(weighted)
             else:
                 systems = torch.baddbmm(gram, others.mT, others, alpha=alpha)
-                targets = (unobserved + alpha) * others.sum(dim=1)
+                targets = (unobserved + alpha) * _column_sums(others)
             ridges = self._ridges(chunk.values.to(gram.dtype).sum(dim=1), len(padded) - 1)
             systems.diagonal(dim1=1, dim2=2).add_(ridges[:, None])
             try:
@@ -233,6 +233,11 @@ class ALS(IterativeModel[ALSConfig]):
                 ) from None
             explained += gains.sum(dtype=torch.float64).item()
         return solved, explained
+
+
+def _column_sums(matrices: Tensor) -> Tensor:
+    """Sums over the rows of matrices (R, L, D), (R, D): as products with ones, which are quicker."""
+    return (matrices.new_ones(len(matrices), 1, matrices.shape[1]) @ matrices)[:, 0]
 
 
 def _padded(vectors: Tensor) -> Tensor:

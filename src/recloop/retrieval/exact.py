@@ -5,6 +5,7 @@ Equal scores are ordered by item index, lower first, so that a ranking depends o
 Shapes: B contexts in a batch, I items of the catalogue, K places of a slate, T targets, E examples.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -149,7 +150,7 @@ def rank_examples(
         stop = min(start + size, len(examples))
         contexts = examples.contexts(start, stop)
         raw = model.score(contexts)
-        if not torch.isfinite(raw).all():
+        if not _all_finite(raw):
             raise ModelError(
                 f"{model.name()} gives scores that are not finite numbers; train it with a lower learning rate or more "
                 "regularization."
@@ -236,14 +237,20 @@ def _answer(raw: Tensor, scores: Tensor, examples: Examples, *, start: int, stop
     )
 
 
+def _all_finite(scores: Tensor) -> bool:
+    """Whether no score is infinite or NaN, which both bounds of scores with a NaN are; in one pass, with no copy."""
+    return not scores.numel() or all(math.isfinite(bound.item()) for bound in scores.aminmax())
+
+
 def _ranks(scores: Tensor, rows: Tensor, items: Tensor) -> Tensor:
     """How many columns of its row stand before each of `items`, (T,); `UNRANKED` where the item is masked."""
     ranks = torch.empty(len(rows), dtype=torch.int64, device=scores.device)
     columns = torch.arange(scores.shape[1], device=scores.device)
     step = max(1, len(scores))
+    one_each = torch.equal(rows, torch.arange(len(scores), device=scores.device))
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
-        row = scores[rows[part]]
+        row = scores if one_each else scores[rows[part]]
         own = scores[rows[part], items[part]][:, None]
         before = (row > own) | ((row == own) & (columns < items[part, None]))
         ranks[part] = before.sum(dim=1).masked_fill(own[:, 0] == MASKED, UNRANKED)
