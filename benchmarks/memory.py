@@ -67,10 +67,13 @@ WORLDS = {
     "wide": World(people=200_000, items=1_000_000, draws=2_000_000, shape="a shop of a million items"),
 }
 OTHERS = {
-    "sasrec, sampled softmax": ("sasrec", {"loss": "sampled_softmax"}),
-    "gru4rec, sampled softmax": ("gru4rec", {"loss": "sampled_softmax"}),
+    "large": {"content_embedding, column of vectors": ("content_embedding", {"encoder": "vectors"})},
+    "wide": {
+        "sasrec, sampled softmax": ("sasrec", {"loss": "sampled_softmax"}),
+        "gru4rec, sampled softmax": ("gru4rec", {"loss": "sampled_softmax"}),
+    },
 }
-"""Further settings that are measured on the wide world."""
+"""Further settings that are measured, of the models that are."""
 
 
 def main() -> None:
@@ -92,8 +95,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             make(WORLDS[name], Path(folder))
             runs = {model: (model, {}) for model in options.models or models.names()}
-            if name == "wide":
-                runs |= {label: run for label, run in OTHERS.items() if run[0] in runs}
+            runs |= {label: run for label, run in OTHERS[name].items() if run[0] in runs}
             for label, (model, settings) in runs.items():
                 record = measure(model, Path(folder), settings, options.seconds, options.longest)
                 print(f"{name}/{label}: {record}", flush=True)
