@@ -213,8 +213,14 @@ class ALS(IterativeModel[ALSConfig]):
         """
         alpha, unobserved = self.config.alpha, self.config.unobserved_weight
         solved, explained = gram.new_zeros(n_rows, self.config.factors), 0.0
+        wide = None
         for chunk in rows:
-            others = torch.nn.functional.embedding(chunk.columns, padded).to(gram.dtype)
+            # converted before they are chosen or after, whichever are fewer
+            if chunk.columns.numel() < len(padded):
+                others = torch.nn.functional.embedding(chunk.columns, padded).to(gram.dtype)
+            else:
+                wide = padded.to(gram.dtype) if wide is None else wide
+                others = torch.nn.functional.embedding(chunk.columns, wide)
             if self.config.weighted:
                 weighted = others * chunk.values[:, :, None]
                 systems = torch.baddbmm(gram, weighted.mT, others, alpha=alpha)
