@@ -25,7 +25,9 @@ def main() -> None:
     listed = training["models"] if isinstance(training.get("models"), list) else []
     ids = {str(name): _id(str(name), own.get(str(name), {}).get("pretrained")) for name in [*own, *listed]}
     write_json(ids, IDS)
-    print(", ".join(f"{name} begins with {found}" for name, found in ids.items() if found) or "none begins with any")
+    for name, found in ids.items():
+        if found is not None:
+            print(f"{name}: begins with {found}")
 
 
 def _id(name: str, named: Any) -> str | None:
