@@ -188,7 +188,7 @@ def measure(model: str, folder: Path, settings: dict[str, Any], seconds: float, 
     if "refused" in record:
         outcome = "refused"
     elif stopped:
-        outcome = "no pass begun" if began is None else "training"
+        outcome = "stopped before its end" if began is None else "training"
     else:
         outcome = "trained" if code == 0 else f"ended with code {code}"
     return record | {"outcome": outcome}
