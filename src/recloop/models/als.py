@@ -21,7 +21,6 @@ from typing_extensions import override
 from recloop.data.sequences import Contexts
 from recloop.errors import ModelError
 from recloop.models.base import FitContext, IterativeModel, ModelConfig, TrainingData
-from recloop.nn.products import inner_products
 from recloop.nn.ridge import Chunk, UnsolvableError, chunks, conjugate_gradients, solve
 from recloop.nn.sparse import Entries
 from recloop.search import Real, Space, Whole
@@ -135,10 +134,6 @@ class ALS(IterativeModel[ALSConfig]):
         self._items = _padded(self._tensor(tensors, "items", (self.n_items, self.config.factors)))
         self._nobody = self._tensor(tensors, "nobody", (self.config.factors,))
         self._fold_in_gram = self._gram(self._items.double())
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
 
     @override
     def user_vectors(self, contexts: Contexts) -> Tensor:

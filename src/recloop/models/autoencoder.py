@@ -17,7 +17,6 @@ from recloop.models.base import FitContext, TrainingData
 from recloop.models.neural import NeuralConfig, NeuralModel
 from recloop.nn.autoencoders import Decoder, cosines, initialise, multinomial_loss, targets_with_nobody, with_one
 from recloop.nn.histories import Bags, BagStore
-from recloop.nn.products import inner_products
 
 
 class AutoencoderNetwork(nn.Module):
@@ -57,10 +56,6 @@ class Autoencoder(NeuralModel[C_co, N], Generic[C_co, N]):
         """``-sum_i x_i log softmax(logits)_i``, averaged over `people` (B,) and nobody, from `hidden` (B + 1, H)."""
         decoder = self.network.decoder
         return multinomial_loss(hidden, decoder.items, decoder.bias, targets_with_nobody(people))
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
 
     @override
     @torch.no_grad()

@@ -22,7 +22,6 @@ from recloop.models.neural import NeuralConfig, NeuralModel
 from recloop.nn.autoencoders import Decoder, Encoder, cosines, initialise, with_nobody, with_one
 from recloop.nn.dropout import Dropout
 from recloop.nn.histories import Bags, BagStore
-from recloop.nn.products import inner_products
 from recloop.nn.ratings import mean, mean_ratings
 from recloop.search import Real, Space, Whole
 
@@ -123,10 +122,6 @@ class AutoRec(NeuralModel[AutoRecConfig, _Network]):
     def _batch(self, matrix: sparse.csr_matrix) -> tuple[Bags, Tensor]:
         """The rows of `matrix` (B, I) as bags, and the ratings of their events, float32 (N,)."""
         return BagStore(matrix).all(self.device), torch.from_numpy(matrix.data).to(self.device)
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
 
     @override
     @torch.no_grad()

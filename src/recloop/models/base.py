@@ -22,6 +22,7 @@ from recloop.data.sequences import Contexts, Examples
 from recloop.data.tables import Attributes
 from recloop.data.vocabulary import Vocabulary
 from recloop.errors import ModelError
+from recloop.nn.products import inner_products
 from recloop.search import Space
 
 T = TypeVar("T")
@@ -192,13 +193,17 @@ class Model(ABC, Generic[C_co]):
             ModelError: the data lack something that the model needs.
         """
 
-    @abstractmethod
     def score(self, contexts: Contexts) -> Tensor:
         """Scores of all items for each context, float32 (B, I) on `device`; higher is better, all finite.
 
-        An empty history gets the model's answer for a person of whom nothing is known. Items of the history are scored
-        like all others: leaving them out is the caller's decision.
+        By default the products of `user_vectors` and `item_vectors`; a model without them says how it scores. An empty
+        history gets the model's answer for a person of whom nothing is known. Items of the history are scored like all
+        others: leaving them out is the caller's decision.
         """
+        people, items = self.user_vectors(contexts), self.item_vectors()
+        assert people is not None, f"{self.name()} has neither vectors of people nor a score"
+        assert items is not None, f"{self.name()} has neither vectors of items nor a score"
+        return inner_products(people, items.detach())
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:

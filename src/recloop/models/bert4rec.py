@@ -22,7 +22,6 @@ from recloop.models.neural import NeuralConfig, NeuralModel
 from recloop.nn.dropout import Dropout
 from recloop.nn.losses import softmax_loss
 from recloop.nn.packing import Packing
-from recloop.nn.products import inner_products
 from recloop.nn.transformer import Block, initialise
 from recloop.nn.windows import Windows, runs, with_start
 from recloop.search import Choice, Real, Space
@@ -148,10 +147,6 @@ class BERT4Rec(NeuralModel[BERT4RecConfig, _Network]):
         lowest = torch.full((len(packing),), 2.0, device=self.device).scatter_reduce_(0, whose, draws, "amin")
         some = (draws < self.config.masked) | (draws == lowest[whose])
         return torch.where(alone[whose], packing.ages == 0, some)
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors().detach())
 
     @override
     @torch.no_grad()

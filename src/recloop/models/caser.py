@@ -22,7 +22,6 @@ from recloop.nn.dropout import Dropout
 from recloop.nn.losses import sampled_softmax_loss, softmax_loss
 from recloop.nn.negatives import uniform
 from recloop.nn.packing import Packing
-from recloop.nn.products import inner_products
 from recloop.nn.windows import PADDING, Windows, newest, runs, with_start
 from recloop.search import Choice, Real, Space, Whole
 
@@ -203,10 +202,6 @@ class Caser(NeuralModel[CaserConfig, _Network]):
         shares = there / there.sum(axis=1, keepdims=True)
         targets = self._items[np.where(there, ahead, ahead[:, :1])]
         return self._on_device(targets), self._on_device(shares.astype(np.float32))
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors().detach())
 
     @override
     @torch.no_grad()

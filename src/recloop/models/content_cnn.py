@@ -26,7 +26,6 @@ from recloop.nn.dropout import Dropout
 from recloop.nn.histories import BagStore, person_vectors, person_vectors_without_each
 from recloop.nn.losses import softmax_loss
 from recloop.nn.negatives import uniform
-from recloop.nn.products import inner_products
 from recloop.nn.words import hashed_words
 from recloop.search import Choice, Real, Space
 
@@ -182,10 +181,6 @@ class ContentCNN(NeuralModel[ContentCNNConfig, _Network]):
     def pass_ends(self) -> None:
         for part in torch.arange(self.n_items, device=self.device).split(_READ_AT_ONCE):
             self.network.items[part] = self._read(part)
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
 
     @override
     @torch.no_grad()

@@ -74,10 +74,6 @@ class ContentEmbedding(Model[ContentEmbeddingConfig]):
         )
 
     @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
-
-    @override
     def user_vectors(self, contexts: Contexts) -> Tensor:
         taken = recent_matrix(contexts, self.n_items, self.config.half_life)
         sums = torch.from_numpy(np.asarray(taken @ self._items.cpu().numpy(), dtype=np.float32)).to(self.device)

@@ -20,7 +20,6 @@ from recloop.models.base import FitContext, TrainingData
 from recloop.models.neural import NeuralConfig, NeuralModel
 from recloop.nn.histories import BagStore, person_vectors
 from recloop.nn.negatives import uniform
-from recloop.nn.products import inner_products
 from recloop.nn.spectrum import preferences
 from recloop.search import Choice, Real, Space
 
@@ -180,10 +179,6 @@ class DropoutNet(NeuralModel[DropoutNetConfig, _Network]):
         for part in torch.arange(self.n_items, device=self.device).split(_AT_ONCE):
             attributes = self._item_attributes.take(part.cpu().numpy())
             self.network.items[part] = self.network.things(self._wanted[part], attributes)
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
 
     @override
     @torch.no_grad()

@@ -14,7 +14,6 @@ from typing_extensions import override
 from recloop.data.sequences import Contexts
 from recloop.models.neural_cf import NeuralCF, NeuralCFConfig, NeuralCFNetwork
 from recloop.nn.histories import Bags, BagStore
-from recloop.nn.products import inner_products
 from recloop.search import Choice, Real, Space, Whole
 
 
@@ -63,10 +62,6 @@ class GMF(NeuralCF[GMFConfig, _Network]):
     @override
     def new_network(self) -> _Network:
         return _Network(self.config, self.n_items)
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
 
     @override
     @torch.no_grad()

@@ -17,7 +17,6 @@ from recloop.models.neural import NeuralConfig, NeuralModel
 from recloop.nn.graph import SmoothedItems, SparseProduct, scales, symmetric
 from recloop.nn.hiding import HiddenEvents
 from recloop.nn.histories import BagStore
-from recloop.nn.products import inner_products
 
 
 class GraphCFConfig(NeuralConfig):
@@ -75,10 +74,6 @@ class GraphCF(NeuralModel[C_co, SmoothedItems], Generic[C_co]):
     @override
     def pass_ends(self) -> None:
         self.network.keep(self._matrix)
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
 
     @override
     @torch.no_grad()

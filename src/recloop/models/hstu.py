@@ -24,7 +24,6 @@ from recloop.nn.dropout import Dropout
 from recloop.nn.losses import sampled_softmax_loss, softmax_loss
 from recloop.nn.negatives import uniform
 from recloop.nn.packing import Packing
-from recloop.nn.products import inner_products
 from recloop.nn.transformer import initialise
 from recloop.nn.windows import Windows, prepend, runs, with_start
 from recloop.search import Choice, Real, Space, Whole
@@ -207,10 +206,6 @@ class HSTU(NeuralModel[HSTUConfig, _Network]):
             return softmax_loss(hidden, self.item_vectors(), targets)
         sampled = uniform(self.n_items, self.config.negatives, generator)
         return sampled_softmax_loss(hidden, self.item_vectors(), targets, sampled)
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors().detach())
 
     @override
     @torch.no_grad()

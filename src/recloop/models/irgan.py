@@ -21,7 +21,6 @@ from recloop.models.neural import NeuralConfig, NeuralModel
 from recloop.nn.autoencoders import Targets, cosines, multinomial_loss, with_one
 from recloop.nn.histories import Bags, BagStore, HistoryEncoder
 from recloop.nn.policies import advantages, draw, split
-from recloop.nn.products import inner_products
 from recloop.search import Real, Space, Whole
 
 
@@ -197,10 +196,6 @@ class IRGAN(NeuralModel[IRGANConfig, _Scorer]):
         moments = {int(index): moment for index, moment in state["judge_moments"].items()}
         groups = self._judge_optimiser.state_dict()["param_groups"]
         self._judge_optimiser.load_state_dict({"state": moments, "param_groups": groups})
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
 
     @override
     @torch.no_grad()

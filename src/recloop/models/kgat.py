@@ -25,7 +25,6 @@ from recloop.nn.dropout import Dropout
 from recloop.nn.graph import SparseProduct
 from recloop.nn.hiding import HiddenEvents, completion_loss
 from recloop.nn.histories import Bags, BagStore
-from recloop.nn.products import inner_products
 from recloop.search import Choice, Real, Space, Whole
 
 
@@ -265,10 +264,6 @@ class KGAT(NeuralModel[KGATConfig, _Network]):
         self.network.states.copy_(torch.stack(reached[:-1])[:, : self.n_items])
         self.network.final.copy_(final[: self.n_items])
         self.network.nobody.copy_(final[self._sizes[0] :].mean(dim=0))
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
 
     @override
     @torch.no_grad()

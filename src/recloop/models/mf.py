@@ -18,7 +18,6 @@ from typing_extensions import override
 from recloop.data.sequences import Contexts
 from recloop.errors import ModelError
 from recloop.models.base import FitContext, IterativeModel, ModelConfig, TrainingData
-from recloop.nn.products import inner_products
 from recloop.nn.ratings import mean, mean_ratings
 from recloop.nn.ridge import Chunk, UnsolvableError, chunks, solve
 from recloop.search import Real, Space, Whole
@@ -105,10 +104,6 @@ class MF(IterativeModel[MFConfig]):
         self._items = self._tensor(tensors, "items", (self.n_items, self.config.factors))
         self._biases = self._tensor(tensors, "biases", (self.n_items,))
         self._mean = self._tensor(tensors, "mean", ())
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
 
     @override
     def user_vectors(self, contexts: Contexts) -> Tensor:

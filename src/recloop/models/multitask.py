@@ -27,7 +27,6 @@ from recloop.nn.fields import PairFields, SparseRows
 from recloop.nn.histories import BagStore
 from recloop.nn.holdouts import Candidates, HoldoutStore
 from recloop.nn.negatives import uniform
-from recloop.nn.products import inner_products
 from recloop.search import Choice, Real, Space
 
 _KNOWN = ("fields.user_features.known", "fields.item_features.known")
@@ -140,10 +139,6 @@ class Multitask(NeuralModel[MultitaskConfig, _Network]):
         asked = nn.functional.embedding(torch.searchsorted(candidates.items, batch.items), items)
         found = self.network(nn.functional.embedding(batch.rows, people), asked)
         return loss + self.config.rating_weight * (found - wanted).square().mean()
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
 
     @torch.no_grad()
     def ratings(self, contexts: Contexts) -> Tensor:

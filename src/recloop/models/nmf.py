@@ -19,7 +19,6 @@ from typing_extensions import override
 from recloop.data.sequences import Contexts
 from recloop.models.base import FitContext, IterativeModel, ModelConfig, TrainingData
 from recloop.nn.nonnegative import solve
-from recloop.nn.products import inner_products
 from recloop.nn.ratings import mean, mean_ratings
 from recloop.nn.ridge import chunks
 from recloop.nn.sparse import Entries
@@ -114,10 +113,6 @@ class NMF(IterativeModel[NMFConfig]):
         self._nobody = self._tensor(tensors, "nobody", (self.config.factors,))
         self._prior = self._tensor(tensors, "prior", ())
         self._gram = sum((some.T @ some for some in map(Tensor.double, self._items.split(_ROWS))), torch.zeros(()))
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
 
     @override
     def user_vectors(self, contexts: Contexts) -> Tensor:

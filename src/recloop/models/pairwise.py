@@ -19,7 +19,6 @@ from recloop.models.base import FitContext, TrainingData
 from recloop.models.neural import NeuralConfig, NeuralModel
 from recloop.nn.histories import BagStore
 from recloop.nn.pairwise import PairNetwork, untaken
-from recloop.nn.products import inner_products
 
 
 class PairwiseConfig(NeuralConfig):
@@ -81,10 +80,6 @@ class PairwiseModel(NeuralModel[C_co, PairNetwork], Generic[C_co]):
         others = untaken(bags, self.n_items, self.config.negatives, generator)
         people = self.network.history.without_each(bags)
         return self.compare(people, self.network(people, bags.items[:, None]), others)
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
 
     @override
     @torch.no_grad()

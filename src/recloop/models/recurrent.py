@@ -19,7 +19,6 @@ from recloop.models.neural import NeuralConfig, NeuralModel
 from recloop.nn.losses import sampled_softmax_loss, softmax_loss
 from recloop.nn.negatives import uniform
 from recloop.nn.packing import Packing
-from recloop.nn.products import inner_products
 from recloop.nn.recurrent import Cell
 from recloop.nn.windows import Windows, runs, with_start
 
@@ -99,10 +98,6 @@ class RecurrentModel(NeuralModel[C_co, N], Generic[C_co, N]):
             return softmax_loss(hidden, self.item_vectors(), targets)
         sampled = uniform(self.n_items, self.config.negatives, generator)
         return sampled_softmax_loss(hidden, self.item_vectors(), targets, sampled)
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors().detach())
 
     @override
     @torch.no_grad()

@@ -23,7 +23,6 @@ from recloop.nn.dropout import Dropout
 from recloop.nn.losses import bce_loss, gbce_loss, sampled_softmax_loss, softmax_loss
 from recloop.nn.negatives import Unseen, uniform
 from recloop.nn.packing import Packing
-from recloop.nn.products import inner_products
 from recloop.nn.transformer import Block, initialise
 from recloop.nn.windows import Windows, runs, with_start
 from recloop.search import Choice, Real, Space, Whole
@@ -203,10 +202,6 @@ class SASRec(NeuralModel[SASRecConfig, _Network]):
                     return sampled_softmax_loss(hidden, items, targets, sampled)
                 sampled = torch.multinomial(self._chances, self.config.negatives, replacement=True, generator=generator)
                 return sampled_softmax_loss(hidden, items, targets, sampled, self._chances.float())
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors().detach())
 
     @override
     @torch.no_grad()

@@ -20,7 +20,6 @@ from typing_extensions import override
 from recloop.data.features import BUCKETS
 from recloop.data.sequences import Contexts
 from recloop.models.base import FitContext, Model, ModelConfig, TrainingData, check_needs
-from recloop.nn.products import inner_products
 from recloop.search import Real, Space, Whole
 
 _ROUNDING = 1e-6
@@ -78,10 +77,6 @@ class SegmentPopularity(Model[SegmentPopularityConfig]):
                 "popularity": torch.from_numpy(overall / max(1, overall.sum())).float(),
             }
         )
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
 
     @override
     def user_vectors(self, contexts: Contexts) -> Tensor:

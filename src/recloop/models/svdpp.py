@@ -18,7 +18,6 @@ from typing_extensions import override
 from recloop.data.sequences import Contexts
 from recloop.models.base import FitContext, TrainingData
 from recloop.models.neural import NeuralConfig, NeuralModel
-from recloop.nn.products import inner_products
 from recloop.nn.ratings import mean, mean_ratings
 from recloop.search import Real, Space
 
@@ -132,10 +131,6 @@ class SVDPP(NeuralModel[SVDPPConfig, _Network]):
         errors = ratings.values[:, None] - self.network.mean - person_biases - biases - products
         ridge = biases.square().sum() + items.square().sum() + people.square().sum()
         return (errors.square().sum() + self.config.regularization * ridge) / len(errors)
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
 
     @override
     @torch.no_grad()

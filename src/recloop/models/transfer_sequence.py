@@ -27,7 +27,6 @@ from recloop.models.neural import NeuralConfig, NeuralModel
 from recloop.nn.dropout import Dropout
 from recloop.nn.losses import sampled_softmax_loss, softmax_loss
 from recloop.nn.packing import Packing
-from recloop.nn.products import inner_products
 from recloop.nn.sparse import Entries
 from recloop.nn.transformer import Block, initialise
 from recloop.nn.windows import Windows, runs, with_start
@@ -211,10 +210,6 @@ class TransferSequence(NeuralModel[TransferSequenceConfig, _Network]):
         at = [self._on_device(np.searchsorted(hand, part)) for part in (seen, targets, drawn)]
         shares = torch.full((len(hand),), 1 / taken, device=self.device)
         return sampled_softmax_loss(self.network.encoder(items, at[0], packing), items, at[1], at[2], shares)
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
 
     @override
     @torch.no_grad()

@@ -24,7 +24,6 @@ from recloop.nn.fields import FeatureVectors, Perceptron, SparseRows
 from recloop.nn.histories import Bags, BagStore, HistoryEncoder
 from recloop.nn.holdouts import Candidates, HoldoutStore
 from recloop.nn.negatives import uniform
-from recloop.nn.products import inner_products
 from recloop.search import Choice, Real, Space
 
 _KNOWN = ("user_features.known", "item_features.known")
@@ -159,10 +158,6 @@ class TwoTower(NeuralModel[TwoTowerConfig, _Network]):
             log_expected = torch.tensor(math.log(self.config.negatives / self.n_items), device=self.device)
         items = self.network(candidates.items, self._item_features.take(candidates.items))
         return candidates.loss(people @ items.T, batch, log_expected)
-
-    @override
-    def score(self, contexts: Contexts) -> Tensor:
-        return inner_products(self.user_vectors(contexts), self.item_vectors())
 
     @override
     @torch.no_grad()
