@@ -10,6 +10,8 @@ import pytest
 
 from recloop.benchmark import _read, run
 from recloop.errors import ConfigError, DataError, ModelError, RecloopError
+from recloop.models.base import FitContext
+from recloop.models.sasrec import SASRec
 
 DATA = Path(os.environ.get("RECLOOP_BENCH_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -49,7 +51,7 @@ def test_the_report_by_hand(files: dict[str, Path], tmp_path: Path) -> None:
     counts = {
         "model": "popularity", "config": {"half_life_days": None}, "seed": 0, "ranking": "full", "users": 4, "items": 5,
         "rows": 11, "valid_rows": 0, "test_rows": 6, "test_users": 3, "cold_users": 1, "seen_targets": 1,
-        "repeated_targets": 1, "unknown_targets": 1, "passes": 0, "pass_seconds": None,
+        "repeated_targets": 1, "unknown_targets": 1, "passes": 0, "resumed_passes": 0, "pass_seconds": None,
     }  # fmt: skip
     assert {name: report[name] for name in counts} == counts
     assert report["device"] in {"cpu", "cuda"}
@@ -88,22 +90,55 @@ def test_the_order_of_rows_is_irrelevant_and_seeds_repeat(files: dict[str, Path]
     assert measured() == first
 
 
-@pytest.mark.parametrize("column", ["timestamp", "position"])
-def test_a_sequence_model_reads_the_order(tmp_path: Path, column: str) -> None:
-    # everybody walks a circle of six items; the file holds the steps backwards
+def walks(folder: Path, column: str = "position") -> dict[str, Path]:
+    """Everybody walks a circle of six items; the files hold the steps backwards, by `column`."""
     users, steps = range(24), range(9)
     rows = [(user, (user + step) % 6, step) for user in users for step in reversed(steps)]
     frame = pl.DataFrame(rows, schema=["user_id", "item_id", column], orient="row")
     paths = {}
     for name, part in (("train", steps[:7]), ("valid", steps[7:8]), ("test", steps[8:])):
-        paths[name] = tmp_path / f"{name}.parquet"
+        paths[name] = folder / f"{name}.parquet"
         frame.filter(pl.col(column).is_in(list(part))).write_parquet(paths[name])
-    tiny = ["dim=16", "layers=1", "heads=1", "max_length=8", "epochs=40", "learning_rate=0.01"]
-    negatives = write(tmp_path, "negatives", user_id=list(users), negatives=[list(range(6))] * len(users))
-    report = run(**paths, negatives=negatives, model="sasrec", settings=tiny, metrics=("hit@1",), device="cpu")
+    paths["negatives"] = write(folder, "negatives", user_id=list(users), negatives=[list(range(6))] * len(users))
+    return paths
+
+
+TINY = ["dim=16", "layers=1", "heads=1", "max_length=8", "epochs=40", "learning_rate=0.01"]
+
+
+@pytest.mark.parametrize("column", ["timestamp", "position"])
+def test_a_sequence_model_reads_the_order(tmp_path: Path, column: str) -> None:
+    report = run(**walks(tmp_path, column), model="sasrec", settings=TINY, metrics=("hit@1",), device="cpu")
     assert report["metrics"]["sampled_hit@1"] > 0.8
     assert report["passes"] > 1
     assert 0 < report["pass_seconds"] <= report["fit_seconds"] / report["passes"]
+
+
+def test_an_interrupted_run_goes_on_to_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(checkpoint: Path | None) -> dict[str, Any]:
+        settings = [*TINY, "dropout=0.2", "epochs=7", "early_stopping.patience=null"]
+        return run(
+            **files, model="sasrec", settings=settings, metrics=("ndcg@10",), device="cpu", checkpoint=checkpoint
+        )
+
+    def advance(model: SASRec, context: FitContext) -> float:
+        if model._epoch == 4:
+            raise KeyboardInterrupt
+        return whole_pass(model, context)
+
+    files = walks(tmp_path)
+    at_once = measured(None)
+    whole_pass = SASRec.advance
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(SASRec, "advance", advance)
+        with pytest.raises(KeyboardInterrupt):
+            measured(tmp_path / "kept")
+    assert (at_once["passes"], at_once["resumed_passes"]) == (7, 0)
+    for resumed in (4, 7):
+        report = measured(tmp_path / "kept")
+        assert report["metrics"] == at_once["metrics"]
+        assert (report["passes"], report["resumed_passes"]) == (7, resumed)
+        assert (report["pass_seconds"] is None) == (resumed == 7)
 
 
 def test_without_an_order_a_sequence_model_is_refused(files: dict[str, Path]) -> None:
@@ -215,6 +250,15 @@ def test_a_report_that_cannot_be_written_is_refused_before_training(files: dict[
     assert str(caught.value) == (
         f"{out} cannot be written, as {files['train']} is not a folder to write to; name another place."
     )
+
+
+def test_a_checkpoint_that_cannot_be_written_is_refused_before_training(files: dict[str, Path]) -> None:
+    with pytest.raises(DataError) as caught:
+        run(**files, model="popularity", checkpoint=files["train"])
+    assert str(caught.value) == f"{files['train']} is a file, but checkpoints lie in a folder; name another place."
+    inside = files["train"] / "deep"
+    with pytest.raises(DataError, match="is not a folder to write to"):
+        run(**files, model="popularity", checkpoint=inside)
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ The report holds
 - `users`, `items` and `rows` of the training file; `valid_rows`, `test_rows`;
 - `test_users` who were ranked for; `cold_users` among them, of whom the training file has nothing;
 - `seen_targets` and `repeated_targets`, test rows that were dropped; `unknown_targets`, outside the catalogue;
-- `passes` over the data that were made, 0 for a model without passes; `fit_seconds`; `pass_seconds`, of a pass with its
-  validation but without preparation, null for a model without passes; `rank_seconds`, which include the metrics;
-  `peak_rss_mb` of this process, in MiB;
+- `passes` over the data that were made, 0 for a model without passes; `resumed_passes` among them, which a checkpoint
+  held; `fit_seconds`; `pass_seconds`, of a pass with its validation but without preparation, null where none was made;
+  `rank_seconds`, which include the metrics; `peak_rss_mb` of this process, in MiB;
 - `metrics`, name -> mean over test users; `ci95`, name -> bounds of the mean's 95% bootstrap interval over users.
   Coverage and gini are no means and have no interval.
 
@@ -85,6 +85,7 @@ def run(
     seed: int = 0,
     device: str = "auto",
     out: Path | None = None,
+    checkpoint: Path | None = None,
 ) -> dict[str, Any]:
     """Train one model on one file and measure how it ranks for the users of another.
 
@@ -107,6 +108,8 @@ def run(
         seed: seeds every draw.
         device: ``auto``, ``cpu`` or ``cuda``.
         out: where to write the report as JSON.
+        checkpoint: a folder that is kept up to date after each pass: ended at any moment, the same call goes on from
+            there, to the same result. By default none is kept.
 
     Returns:
         The report; the module's docstring lists its keys.
@@ -114,14 +117,15 @@ def run(
     Raises:
         ConfigError: a metric, parameter, seed or device is unknown or of the wrong form.
         ModelError: the model is unknown or lacks something that it needs.
-        DataError: a file or column is missing or cannot be read, nothing is left to ask, or `out` cannot be written.
+        DataError: a file or column is missing or cannot be read, nothing is left to ask, or `out` or
+            `checkpoint` cannot be written.
     """
     kind = models.find(model)
     config, how = _configs(kind, read_settings(settings))
     wanted = _wanted(metrics, kind)
     where = _device(device)
     _check_seed(seed)
-    _check_out(out)
+    _check_places(out, checkpoint)
     data = _read(train, test, valid)
     attributes = _attributes(items, users, knowledge)
     task = _task(kind, data, attributes, test, negatives)
@@ -129,7 +133,7 @@ def run(
     trainee = kind(config, len(task.catalogue), where)
     clock = _PassClock()
     started = time.perf_counter()
-    passes = _fit(trainee, task.training, how, FitContext(device=where, seed=seed, progress=clock))
+    passes = _fit(trainee, task.training, how, FitContext(device=where, seed=seed, progress=clock), checkpoint)
     fitted = time.perf_counter()
     values = _measure(trainee, task, wanted, attributes.items)
     ranked = time.perf_counter()
@@ -139,8 +143,9 @@ def run(
         **_circumstances(trainee, data, task),
         "seed": seed,
         "passes": passes,
+        "resumed_passes": passes - clock.steps if passes else 0,
         "fit_seconds": round(fitted - started, 4),
-        "pass_seconds": round(clock.seconds / passes, 4) if passes else None,
+        "pass_seconds": round(clock.seconds / clock.steps, 4) if passes and clock.steps else None,
         "rank_seconds": round(ranked - fitted, 4),
         "peak_rss_mb": round(peak_rss_mb(), 1),
         "metrics": means,
@@ -176,14 +181,17 @@ def peak_rss_mb() -> float:
 
 
 class _PassClock:
-    """Shows progress as `track` does, and measures how long the steps took."""
+    """Shows progress as `track` does, counts the steps that were made and measures how long they took."""
 
+    steps = 0
     seconds = 0.0
 
     def __call__(self, steps: Iterable[T], description: str) -> Iterator[T]:
         started = time.perf_counter()
         try:
-            yield from track(steps, description)
+            for step in track(steps, description):
+                yield step
+                self.steps += 1
         finally:
             self.seconds += time.perf_counter() - started
 
@@ -263,15 +271,19 @@ def _check_seed(seed: int) -> None:
         raise ConfigError(f"seed is {seed}, but it must be a whole number from 0 to {SEEDS - 1}; correct it.")
 
 
-def _check_out(out: Path | None) -> None:
-    """Refuse a place where the report could not be written, before any work is done."""
-    if out is None:
-        return
-    if out.is_dir():
+def _check_places(out: Path | None, checkpoint: Path | None) -> None:
+    """Refuse places where the report or the checkpoint could not be written, before any work is done."""
+    if out is not None and out.is_dir():
         raise DataError(f"{out} is a folder, but the report is a file; name one, for example {out / 'report.json'}.")
-    folder = next(parent for parent in out.absolute().parents if parent.exists())
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):
-        raise DataError(f"{out} cannot be written, as {folder} is not a folder to write to; name another place.")
+    if checkpoint is not None and checkpoint.exists() and not checkpoint.is_dir():
+        raise DataError(f"{checkpoint} is a file, but checkpoints lie in a folder; name another place.")
+    for place, inside in ((out, False), (checkpoint, True)):
+        if place is None:
+            continue
+        path = place.absolute()
+        folder = next(parent for parent in ([path] if inside else []) + [*path.parents] if parent.exists())
+        if not (folder.is_dir() and os.access(folder, os.W_OK)):
+            raise DataError(f"{place} cannot be written, as {folder} is not a folder to write to; name another place.")
 
 
 def _read(train: Path, test: Path, valid: Path | None) -> _Data:
@@ -402,10 +414,10 @@ def _circumstances(model: Model, data: _Data, task: _Task) -> dict[str, Any]:
     }
 
 
-def _fit(model: Model, training: TrainingData, how: EarlyStopping, context: FitContext) -> int:
+def _fit(model: Model, training: TrainingData, how: EarlyStopping, context: FitContext, checkpoint: Path | None) -> int:
     """Train, and stop early where there is validation; the number of passes made, 0 for a model without."""
     if isinstance(model, IterativeModel):
-        return len(train_in_passes(model, training, TrainConfig(early_stopping=how), context).points)
+        return len(train_in_passes(model, training, TrainConfig(early_stopping=how), context, checkpoint).points)
     check_needs(type(model), training)
     model.fit(training, context)
     return 0

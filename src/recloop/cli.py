@@ -100,6 +100,9 @@ def benchmark(  # noqa: PLR0917 - each option of the command line is one paramet
     metrics: Annotated[str, typer.Option(help="Comma-separated metrics.")] = "recall@20,ndcg@20",
     seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder for checkpoints: ended at any moment, the same command goes on.")
+    ] = None,
 ) -> None:
     """Train one model on one file and rank the whole catalogue for every user of another."""
     from recloop.benchmark import run as run_benchmark
@@ -118,6 +121,7 @@ def benchmark(  # noqa: PLR0917 - each option of the command line is one paramet
         seed=seed,
         device=device,
         out=out,
+        checkpoint=checkpoint,
     )
     for name, value in report["metrics"].items():
         bounds = report["ci95"].get(name)

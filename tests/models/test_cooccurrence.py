@@ -53,7 +53,7 @@ def test_only_the_most_frequent_neighbours_are_kept() -> None:
 
 def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = counts(fitted(direction="both"))
-    monkeypatch.setattr(cooccurrence, "_BLOCK_BYTES", 2 * 5 * 8)
+    monkeypatch.setattr(cooccurrence, "BLOCK_ENTRIES", 9)
     assert counts(fitted(direction="both")) == whole
 
 

@@ -1,16 +1,16 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from scipy import sparse
 
 from recloop.data.sequences import Contexts
 from recloop.errors import ModelError
 from recloop.models import item_knn
 from recloop.models.base import FitContext, TrainingData
 from recloop.models.item_knn import ItemKNN, ItemKNNConfig
-from recloop.nn.gram import gram_blocks
+from recloop.nn.gram import product_blocks
 
 CONTEXT = FitContext(device=torch.device("cpu"))
 HISTORIES = Contexts.from_lists([[0, 1], [0, 1, 1, 2], [0, 3], [2, 3]])
@@ -71,11 +71,7 @@ def test_tfidf_lets_busy_people_count_less() -> None:
 
 def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = fitted().tensors()
-
-    def small(matrix: sparse.csr_matrix) -> object:
-        return gram_blocks(matrix, block_bytes=2 * 5 * 4)
-
-    monkeypatch.setattr(item_knn, "gram_blocks", small)
+    monkeypatch.setattr(item_knn, "product_blocks", partial(product_blocks, block_entries=7))
     assert all(torch.equal(tensor, whole[name]) for name, tensor in fitted().tensors().items())
 
 

@@ -1,13 +1,14 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
-from scipy import sparse
 
 from recloop.data.sequences import Contexts
 from recloop.models import rp3beta
 from recloop.models.base import FitContext, TrainingData
 from recloop.models.rp3beta import RP3Beta, RP3BetaConfig
-from recloop.nn.gram import gram_blocks
+from recloop.nn.gram import product_blocks
 
 QUICK = {"neighbors": 10}
 CONTEXT = FitContext(device=torch.device("cpu"))
@@ -59,9 +60,5 @@ def test_scores_add_up_over_the_history_and_nobody_gets_popularity() -> None:
 
 def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = fitted().tensors()
-
-    def small(matrix: sparse.csr_matrix) -> object:
-        return gram_blocks(matrix, block_bytes=2 * 5 * 4)
-
-    monkeypatch.setattr(rp3beta, "gram_blocks", small)
+    monkeypatch.setattr(rp3beta, "product_blocks", partial(product_blocks, block_entries=7))
     assert all(torch.equal(tensor, whole[name]) for name, tensor in fitted().tensors().items())

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from recloop.errors import ModelError
 from recloop.models import user_knn
 from recloop.models.base import FitContext, TrainingData
 from recloop.models.user_knn import UserKNN, UserKNNConfig
+from recloop.nn.gram import product_blocks
 
 QUICK = {"neighbors": 20, "shrink": 1}
 CONTEXT = FitContext(device=torch.device("cpu"))
@@ -113,5 +115,5 @@ def test_stored_and_in_small_blocks_it_scores_the_same(similarity: str, monkeypa
     whole = model.score(HISTORIES)
     again = UserKNN(model.config, 5)
     again.load_tensors(model.tensors())
-    monkeypatch.setattr(user_knn, "_BLOCK_BYTES", 4)
+    monkeypatch.setattr(user_knn, "product_blocks", partial(product_blocks, block_entries=3))
     assert torch.equal(again.score(HISTORIES), whole)

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 from scipy import sparse
 
 from recloop.nn.neighbours import Pairs, means, nearest, norms, pack, rarity, saturated, unpack
@@ -41,17 +40,37 @@ def test_norms_of_rows_and_columns() -> None:
 
 
 def test_the_largest_positive_entries_are_kept_across_blocks() -> None:
-    rows = torch.tensor([[1.0, 3, 2, 0], [0, 0, 0, 0], [-1, 5, -2, 0]])
+    rows = sparse.csr_matrix(np.array([[1.0, 3, 2, 0], [0, 0, 0, 0], [-1, 5, -2, 0]], dtype=np.float32))
     kept = nearest([rows[:2], rows[2:]], 2, 4)
     assert kept.toarray().tolist() == [[0, 3, 2, 0], [0, 0, 0, 0], [0, 5, 0, 0]]
     assert kept.indices.tolist() == [1, 2, 1]
     assert nearest([rows], 9, 4).nnz == 4
     assert nearest([], 2, 4).shape == (0, 4)
     assert nearest([rows], 0, 4).nnz == 0
+    assert nearest([sparse.csr_matrix((3, 4), dtype=np.float32)], 2, 4).shape == (3, 4)
+
+
+@pytest.mark.parametrize("kept", [1, 3, 40, 300])
+def test_rows_of_all_lengths_keep_what_sorting_keeps(kept: int) -> None:
+    random = np.random.default_rng(0)
+    dense = random.normal(size=(60, 200)).astype(np.float32)
+    dense[random.random(dense.shape) > np.linspace(0, 1, 60)[:, None]] = 0
+    found = nearest([sparse.csr_matrix(dense[:17]), sparse.csr_matrix(dense[17:])], kept, 200)
+    floor = np.sort(np.maximum(dense, 0), axis=1)[:, -min(kept, 200), None]
+    np.testing.assert_array_equal(found.toarray(), np.where((dense > 0) & (dense >= floor), dense, 0))
+    for row in range(60):
+        values = found.data[found.indptr[row] : found.indptr[row + 1]]
+        assert (np.diff(values) < 0).all()
+
+
+def test_of_equals_the_lower_column_is_kept() -> None:
+    block = sparse.csr_matrix((np.array([2, 7, 2, 2], dtype=np.float32), [3, 1, 0, 2], [0, 4]), shape=(1, 4))
+    found = nearest([block], 3, 4)
+    assert (found.indices.tolist(), found.data.tolist()) == ([1, 0, 2], [7, 2, 2])
 
 
 def test_packed_matrices_come_back() -> None:
-    matrix = nearest([torch.tensor([[1.0, 0, 2], [0, 4, 0]])], 3, 3)
+    matrix = sparse.csr_matrix(np.array([[1.0, 0, 2], [0, 4, 0]], dtype=np.float32))
     tensors = pack(matrix, "likeness")
     assert list(tensors) == ["offsets", "neighbors", "likeness"]
     again = unpack(tensors["offsets"], tensors["neighbors"], tensors["likeness"], 3)

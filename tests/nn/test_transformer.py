@@ -60,3 +60,14 @@ def test_weights_begin_small_biases_at_zero_norms_at_one() -> None:
     assert not layer.feedforward[0].bias.any()
     assert (layer.feedforward[0].weight == 1).all()
     assert (layer.attention_norm.weight == 1).all()
+
+
+def test_the_wanted_events_alone_are_those_of_all() -> None:
+    packed, wanted = packing(1, 2, 9, 9), torch.tensor([0, 2, 5, 7, 13, 20])
+    states = torch.randn(21, 6, requires_grad=True)
+    some = block(causal=False)(states, packed, wanted=wanted)
+    every = block(causal=False)(states, packed)[wanted]
+    torch.testing.assert_close(some, every)
+    weights = torch.randn(6, 6)
+    found, expected = (torch.autograd.grad((part * weights).sum(), states)[0] for part in (some, every))
+    torch.testing.assert_close(found, expected)

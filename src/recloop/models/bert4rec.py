@@ -86,10 +86,10 @@ class _Network(nn.Module):
         """States (., D) of the events at `blanks`, of `items` (M,), or of the newest of each sequence, (B, D)."""
         places = self.positions[len(self.positions) - 1 - packing.ages]
         states = self.drop(self.items(items) * self.items.embedding_dim**0.5 + places)
-        for index, block in enumerate(self.blocks):
-            newest_only = blanks is None and index == len(self.blocks) - 1
-            states = block(states, packing, newest_only=newest_only)
-        states = self.norm(states if blanks is None else states[blanks])
+        *before, last = self.blocks
+        for block in before:
+            states = block(states, packing)
+        states = self.norm(last(states, packing, newest_only=blanks is None, wanted=blanks))
         return torch.cat([states, states.new_ones(len(states), 1)], dim=1)
 
     def vectors(self) -> Tensor:

@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
+from scipy import sparse
 from torch import Tensor
 from typing_extensions import override
 
 from recloop.data.sequences import Contexts
 from recloop.models.base import FitContext, Model, ModelConfig, TrainingData, answer_nobody, check_needs
+from recloop.nn.gram import BLOCK_ENTRIES, blocks_of, clear_diagonal
 from recloop.nn.neighbours import nearest, pack, unpack
 from recloop.search import Real, Space, Whole
-
-_BLOCK_BYTES = 1 << 26
 
 
 class CooccurrenceConfig(ModelConfig):
@@ -98,30 +98,25 @@ class Cooccurrence(Model[CooccurrenceConfig]):
         self._together = unpack(offsets, neighbors, counts, self.n_items)
         self._totals = torch.from_numpy(np.asarray(self._together.sum(axis=1)).ravel().astype(np.float32))
 
-    def _blocks(self, events: Contexts) -> Iterator[Tensor]:
-        """``c``, float32 (b, I), with a diagonal of 0: rows of as many items at a time as fit in a block."""
+    def _blocks(self, events: Contexts) -> Iterator[sparse.csr_matrix]:
+        """``c``, float32 (b, I), with a diagonal of 0: events of each item, times what lies around each event."""
         rows, places = events.rows, np.argsort(events.items, kind="stable")
-        starts = np.concatenate([[0], np.cumsum(np.bincount(events.items, minlength=self.n_items))])
-        size = max(1, _BLOCK_BYTES // (8 * self.n_items))
-        steps = range(1, min(self.config.window, int(events.lengths.max(initial=0)) - 1) + 1)
-        signs = (1,) if self.config.direction == "after" else (1, -1)
-        for first in range(0, self.n_items, size):
-            stop = min(first + size, self.n_items)
+        counts = np.bincount(events.items, minlength=self.n_items)
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        steps = np.arange(1, min(self.config.window, int(events.lengths.max(initial=0)) - 1) + 1)
+        steps = steps if self.config.direction == "after" else np.concatenate([steps, -steps])
+        for first, stop in blocks_of(counts * len(steps), BLOCK_ENTRIES):
             here = places[starts[first] : starts[stop]]
-            counts = np.zeros((stop - first) * self.n_items, dtype=np.int64)
-            for step in (sign * step for step in steps for sign in signs):
-                source, target = _apart(here, rows, step)
-                flat = (events.items[source] - first) * self.n_items + events.items[target]
-                counts += np.bincount(flat, minlength=len(counts))
-            block = counts.reshape(-1, self.n_items).astype(np.float32)
-            block[np.arange(stop - first), np.arange(first, stop)] = 0
-            yield torch.from_numpy(block)
+            there = here[:, None] + steps
+            inside = (there >= 0) & (there < len(rows))
+            inside &= rows[np.where(inside, there, 0)] == rows[here, None]
+            around = _ones(events.items[there[inside]], inside.sum(axis=1), self.n_items)
+            together = sparse.csr_matrix(_ones(np.arange(len(here)), counts[first:stop], len(here)) @ around)
+            clear_diagonal(together, first)
+            yield together
 
 
-def _apart(here: NDArray[np.int64], rows: NDArray[np.int64], step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Those of the events `here` with one exactly `step` later in the same history, and those later events."""
-    there = here + step
-    inside = (there >= 0) & (there < len(rows))
-    here, there = here[inside], there[inside]
-    alike = rows[here] == rows[there]
-    return here[alike], there[alike]
+def _ones(columns: NDArray[np.int64], lengths: NDArray[np.int64], width: int) -> sparse.csr_matrix:
+    """1 at the `columns` of consecutive rows of these `lengths`, float32; repeats add up."""
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return sparse.csr_matrix((np.ones(len(columns), dtype=np.float32), columns, offsets), shape=(len(lengths), width))

@@ -18,12 +18,13 @@ from typing_extensions import override
 
 from recloop.data.sequences import Contexts
 from recloop.models.base import FitContext, Model, ModelConfig, TrainingData, answer_nobody
-from recloop.nn.gram import gram_blocks
+from recloop.nn.gram import clear_diagonal, product_blocks
 from recloop.nn.neighbours import (
     Pairs,
     Similarity,
     Weighting,
     check_ratings,
+    divide_by_lengths,
     means,
     nearest,
     norms,
@@ -129,12 +130,10 @@ class ItemKNN(Model[ItemKNNConfig]):
             entries = entries * saturated(pairs.counts, sizes[items], float(sizes.mean()))
         return entries
 
-    def _blocks(self, matrix: sparse.csr_matrix) -> Iterator[Tensor]:
+    def _blocks(self, matrix: sparse.csr_matrix) -> Iterator[sparse.csr_matrix]:
         """``s``, float32 (b, I), with a diagonal of 0."""
         lengths = norms(matrix, axis=0)
-        for start, products in gram_blocks(matrix):
-            rows = np.arange(len(products))
-            denominators = lengths[start + rows, None] * lengths[None, :] + self.config.shrink
-            similar = torch.from_numpy(products / np.maximum(denominators, np.finfo(np.float32).tiny))
-            similar[rows, start + rows] = 0
+        for start, similar in product_blocks(matrix.T.tocsr(), matrix):
+            divide_by_lengths(similar, lengths[start : start + len(similar.indptr) - 1], lengths, self.config.shrink)
+            clear_diagonal(similar, start)
             yield similar

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from recloop.data.sequences import Contexts
 from recloop.models.base import FitContext, Model, ModelConfig, TrainingData, answer_nobody
-from recloop.nn.gram import gram_blocks
+from recloop.nn.gram import clear_diagonal, product_blocks
 from recloop.nn.neighbours import nearest, pack, unpack
 from recloop.search import Real, Space, Whole
 
@@ -84,11 +84,10 @@ class RP3Beta(Model[RP3BetaConfig]):
         self._popularity = self._tensor(tensors, "popularity", (self.n_items,))
         self._weights = unpack(offsets, neighbors, weights, self.n_items)
 
-    def _blocks(self, matrix: sparse.csr_matrix, users: NDArray[np.float32]) -> Iterator[Tensor]:
+    def _blocks(self, matrix: sparse.csr_matrix, users: NDArray[np.float32]) -> Iterator[sparse.csr_matrix]:
         """Unnormalised ``w``, float32 (b, I), with a diagonal of 0."""
         wanted = np.maximum(users, 1) ** np.float32(-self.config.beta)
-        for start, products in gram_blocks(matrix):
-            rows = np.arange(len(products))
-            weights = products * wanted
-            weights[rows, start + rows] = 0
-            yield torch.from_numpy(weights)
+        for start, weights in product_blocks(matrix.T.tocsr(), matrix):
+            weights.data *= wanted[weights.indices]
+            clear_diagonal(weights, start)
+            yield weights

@@ -86,11 +86,11 @@ class SLIM(Model[SLIMConfig]):
         self._popularity = self._tensor(tensors, "popularity", (self.n_items,))
         self._weights = unpack(offsets, neighbors, weights, self.n_items)
 
-    def _blocks(self, gram: Tensor) -> Iterator[Tensor]:
+    def _blocks(self, gram: Tensor) -> Iterator[sparse.csr_matrix]:
         """Columns of ``W`` as rows, (T, I), solved T at a time."""
         for start in range(0, self.n_items, _TARGETS):
             targets = torch.arange(start, min(start + _TARGETS, self.n_items), device=gram.device)
-            yield self._solve(gram, targets).T
+            yield sparse.csr_matrix(self._solve(gram, targets).T.cpu().numpy())
 
     def _solve(self, gram: Tensor, targets: Tensor) -> Tensor:
         """The columns `targets` (T,) of ``W``, (I, T); those that are solved leave the sweeps."""

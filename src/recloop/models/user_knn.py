@@ -18,10 +18,20 @@ from typing_extensions import override
 
 from recloop.data.sequences import Contexts
 from recloop.models.base import FitContext, Model, ModelConfig, TrainingData, answer_nobody
-from recloop.nn.neighbours import Pairs, Similarity, Weighting, check_ratings, means, nearest, norms, rarity, saturated
+from recloop.nn.gram import product_blocks
+from recloop.nn.neighbours import (
+    Pairs,
+    Similarity,
+    Weighting,
+    check_ratings,
+    divide_by_lengths,
+    means,
+    nearest,
+    norms,
+    rarity,
+    saturated,
+)
 from recloop.search import Choice, Real, Space, Whole
-
-_BLOCK_BYTES = 1 << 26
 
 
 class UserKNNConfig(ModelConfig):
@@ -59,9 +69,9 @@ class UserKNN(Model[UserKNNConfig]):
     history, and one that is like nobody's, gets each item's number of users.
 
     What is learned are the sparse rows of the training users. Scoring multiplies sparse matrices, on the CPU whatever
-    the device, for as many contexts at a time as keeps contexts x users within 64 MiB. Unlike in Herlocker et al.,
-    ratings decide who is near, not the scores: a sum ranks better than a predicted rating; and the lengths are those of
-    all ratings instead of common ones, so likeness seen in few items counts less.
+    the device, some contexts at a time. Unlike in Herlocker et al., ratings decide who is near, not the scores: a sum
+    ranks better than a predicted rating; and the lengths are those of all ratings instead of common ones, so likeness
+    seen in few items counts less.
     """
 
     Config = UserKNNConfig
@@ -132,11 +142,10 @@ class UserKNN(Model[UserKNNConfig]):
             matrix.data *= saturated(pairs.counts, contexts.lengths[rows], self._typical)
         return matrix
 
-    def _likeness(self, vectors: sparse.csr_matrix) -> Iterator[Tensor]:
-        """``s``, float32 (b, U), of as many of the `vectors` (B, I) at a time as fit in a block."""
+    def _likeness(self, vectors: sparse.csr_matrix) -> Iterator[sparse.csr_matrix]:
+        """``s``, float32 (b, U), of some of the `vectors` (B, I) at a time."""
         lengths = norms(vectors, axis=1)
-        rows = max(1, _BLOCK_BYTES // (4 * max(1, len(self._lengths))))
-        for start in range(0, len(lengths), rows):
-            products = (vectors[start : start + rows] @ self._by_item).toarray()
-            denominators = lengths[start : start + rows, None] * self._lengths + self.config.shrink
-            yield torch.from_numpy(products / np.maximum(denominators, np.finfo(np.float32).tiny))
+        for start, alike in product_blocks(vectors, self._by_item):
+            own = lengths[start : start + len(alike.indptr) - 1]
+            divide_by_lengths(alike, own, self._lengths, self.config.shrink)
+            yield alike

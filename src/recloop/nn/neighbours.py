@@ -20,6 +20,7 @@ Similarity = Literal["cosine", "adjusted_cosine", "pearson"]
 Weighting = Literal["none", "tfidf", "bm25"]
 
 _SATURATION, _LENGTH = 1.2, 0.75
+_LAST = (1 << 31) - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,25 +107,55 @@ def norms(matrix: sparse.csr_matrix, axis: int) -> NDArray[np.float32]:
     return np.sqrt(squares).ravel().astype(np.float32)
 
 
-def nearest(blocks: Iterable[Tensor], kept: int, columns: int) -> sparse.csr_matrix:
+def divide_by_lengths(
+    block: sparse.csr_matrix, rows: NDArray[np.float32], columns: NDArray[np.float32], shrink: float
+) -> None:
+    """Make inner products cosines: divide each by the lengths of its row (b,) and column (C,), times, plus `shrink`."""
+    denominators = np.repeat(rows, np.diff(block.indptr)) * columns[block.indices] + shrink
+    block.data /= np.maximum(denominators, np.finfo(np.float32).tiny)
+
+
+def nearest(blocks: Iterable[sparse.csr_matrix], kept: int, columns: int) -> sparse.csr_matrix:
     """The `kept` largest entries of each row that are above 0, best first, as float32 (R, C).
 
+    Of equal entries the one in the lower column comes first.
+
     Args:
-        blocks: rows of the matrix in order, dense (b, C).
+        blocks: rows of the matrix in order, sparse (b, C).
         kept: K; all where a row has fewer.
         columns: C.
     """
-    kept = min(kept, columns)
-    items, values, counts = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0)], [torch.zeros(0, dtype=torch.int64)]
-    for block in blocks:
-        best, places = block.topk(kept, dim=1)
-        positive = best > 0
-        items.append(places[positive].cpu())
-        values.append(best[positive].cpu())
-        counts.append(positive.sum(dim=1).cpu())
-    offsets = np.concatenate([[0], torch.cat(counts).cumsum(0).numpy()])
-    parts = torch.cat(values).numpy(), torch.cat(items).numpy(), offsets
-    return sparse.csr_matrix(parts, shape=(len(offsets) - 1, columns))
+    largest = [_largest(block, kept) for block in blocks]
+    return sparse.csr_matrix(sparse.vstack([sparse.csr_matrix((0, columns), dtype=np.float32), *largest]))
+
+
+def _largest(block: sparse.csr_matrix, kept: int) -> sparse.csr_matrix:
+    """`nearest` of one block: rows of similar length are padded to one length and go together.
+
+    A value above 0 and its column make one whole number: the bits of the value, which order as it does, then the
+    column, counted down.
+    """
+    above = block.data > 0
+    lengths = np.add.reduceat(np.append(above, False), block.indptr[:-1]) * (np.diff(block.indptr) > 0)
+    bits = block.data[above].astype(np.float32, copy=False).view(np.int32).astype(np.int64)
+    keys = (bits << 32) + (_LAST - block.indices[above])
+    starts = np.cumsum(lengths) - lengths
+    counts = np.minimum(lengths, kept)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    found = np.empty(offsets[-1], dtype=np.int64)
+    doublings = np.where(counts > 0, np.frexp(lengths)[1], 0)
+    for doubling in range(1, doublings.max(initial=0) + 1):
+        rows = np.flatnonzero(doublings == doubling)
+        width = np.arange(lengths[rows].max(initial=0))
+        padded = np.zeros((len(rows), len(width)), dtype=np.int64)
+        present = width < lengths[rows, None]
+        padded[present] = keys[(starts[rows, None] + width)[present]]
+        best = torch.from_numpy(padded).topk(min(kept, len(width)), dim=1).values.numpy()
+        place = np.arange(best.shape[1])
+        wanted = place < counts[rows, None]
+        found[(offsets[rows, None] + place)[wanted]] = best[wanted]
+    values, columns = (found >> 32).astype(np.int32).view(np.float32), _LAST - (found & _LAST)
+    return sparse.csr_matrix((values, columns, offsets), shape=block.shape)
 
 
 def pack(matrix: sparse.csr_matrix, values: str = "weights") -> dict[str, Tensor]:

@@ -62,6 +62,17 @@ class Packing:
             return [self]
         return [Packing(part, self._device) for part in np.split(sizes, cuts)]
 
+    def picked(self, index: Tensor) -> "list[Packing]":
+        """For each of `parts`, some of its events alone.
+
+        Args:
+            index: which of the M events, ascending; at least one of each sequence.
+        """
+        whose = np.repeat(np.arange(len(self)), self._own_sizes)
+        counts = np.bincount(whose[index.cpu().numpy()], minlength=len(self))
+        cuts = np.cumsum([len(part) for part in self.parts])[:-1]
+        return [Packing(part, self._device) for part in np.split(counts, cuts)]
+
     @cached_property
     def sizes(self) -> Tensor:
         """Events of each sequence, int64 (B,)."""
@@ -81,7 +92,12 @@ class Packing:
     def events(self, rows: Tensor) -> Tensor:
         """The vectors (M, D) of rows (B, L, D): what `rows` made, back again."""
         flat = rows.reshape(len(self) * self.length, rows.shape[-1])
-        return flat if self._even else _Pick.apply(flat, self._index)  # pyright: ignore[reportReturnType]
+        return flat if self._even else pick(flat, self._index)
+
+
+def pick(states: Tensor, index: Tensor) -> Tensor:
+    """The rows `index` (N,), no two alike, of `states` (M, D); its gradient is put in place, with no sum."""
+    return _Pick.apply(states, index)  # pyright: ignore[reportReturnType]
 
 
 class _Spread(torch.autograd.Function):

@@ -2,15 +2,17 @@
 
 Vaswani et al., "Attention is all you need", NeurIPS 2017; normalisation before each layer as in Xiong et al., "On layer
 normalization in the transformer architecture", ICML 2020.
-Shapes: B sequences, M events of all of them, L positions of the longest, D dimensions, H heads.
+Shapes: B sequences, M events of all of them, W of them wanted, L positions of the longest, D dimensions, H heads.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
 from recloop.nn.dropout import Dropout
-from recloop.nn.packing import Packing
+from recloop.nn.packing import Packing, pick
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
@@ -51,33 +53,44 @@ class Block(nn.Module):
         self.drop = Dropout(dropout)
 
     @override
-    def forward(self, states: Tensor, packing: Packing, *, newest_only: bool = False) -> Tensor:
-        """New states (M, D), or (B, D) of the newest event of each sequence alone.
+    def forward(
+        self, states: Tensor, packing: Packing, *, newest_only: bool = False, wanted: Tensor | None = None
+    ) -> Tensor:
+        """New states (M, D); (B, D) of the newest event of each sequence alone; or (W, D) of the events `wanted`.
 
         Args:
             states: (M, D).
             packing: whose events these are.
             newest_only: compute no other event's result.
+            wanted: int64 (W,), ascending; compute no other event's result. Not with a causal block.
         """
         normed = self.attention_norm(states)
         if newest_only:
             states = states[packing.newest]
             attended = self._newest(self.query(normed[packing.newest]), self.key_value(normed), packing)
+        elif wanted is not None:
+            states = pick(states, wanted)
+            attended = self._attended(pick(normed, wanted), normed, packing.picked(wanted), packing)
         else:
-            queries, others = (part.split(packing.events_each) for part in (self.query(normed), self.key_value(normed)))
-            attended = torch.cat(list(map(self._attend, queries, others, packing.parts)))
+            attended = self._attended(normed, normed, packing.parts, packing)
         states = states + self.drop(self.project(attended))
         return states + self.drop(self.feedforward(states))
 
-    def _attend(self, query: Tensor, key_value: Tensor, packing: Packing) -> Tensor:
-        """What each event gathers, (M, D), of queries (M, D), keys and values (M, 2 D)."""
+    def _attended(self, asking: Tensor, normed: Tensor, askers: Sequence[Packing], packing: Packing) -> Tensor:
+        """What the events `asking` (W, D) gather of all, (W, D); `askers` are packed as the parts of `packing` are."""
+        queries = self.query(asking).split([len(part.ages) for part in askers])
+        others = self.key_value(normed).split(packing.events_each)
+        return torch.cat(list(map(self._attend, queries, others, askers, packing.parts)))
+
+    def _attend(self, query: Tensor, key_value: Tensor, asking: Packing, packing: Packing) -> Tensor:
+        """What each event gathers, (W, D), of queries (W, D), keys and values (M, 2 D)."""
         key, value = (self._by_head(part) for part in packing.rows(key_value).chunk(2, dim=2))
         # rows begin together, so under the causal mask no event can see what lies behind the end of its sequence
         mask = None if self.causal else packing.present[:, None, None]
         attended = nn.functional.scaled_dot_product_attention(
-            self._by_head(packing.rows(query)), key, value, mask, is_causal=self.causal
+            self._by_head(asking.rows(query)), key, value, mask, is_causal=self.causal
         )
-        return packing.events(attended.transpose(1, 2).flatten(2))
+        return asking.events(attended.transpose(1, 2).flatten(2))
 
     def _newest(self, query: Tensor, key_value: Tensor, packing: Packing) -> Tensor:
         """What the newest event of each sequence gathers, (B, D), of queries (B, D), keys and values (M, 2 D)."""
