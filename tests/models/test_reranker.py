@@ -1,5 +1,7 @@
 """What all rankers over candidates do alike; what each makes of a pair, its own tests say."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,8 @@ from recloop.errors import ConfigError
 from recloop.models.base import FitContext
 from recloop.models.dcn import DCN
 from recloop.models.deepfm import DeepFM
-from recloop.models.reranker import Reranker
+from recloop.models.reranker import Reranker, _evidence
+from recloop.nn.histories import BagStore
 from tests.support.planted import N_ITEMS, data, planted, quick
 
 RERANKERS = (DCN, DeepFM)
@@ -37,22 +40,47 @@ def test_candidates_come_first_and_the_others_in_the_order_of_their_finder(model
         np.testing.assert_allclose(ranked[row, order[count - 1 :]].diff(), -1, atol=1e-5)
 
 
-def test_candidates_of_training_people_are_none_that_they_took(model: Reranker) -> None:
-    histories = planted()
-    items, numbers = model._shortlists
-    assert items.shape == (len(histories), 5)
-    assert numbers.tolist() == [5] * len(histories)
-    assert not any(set(history) & set(row) for history, row in zip(histories, items.tolist(), strict=True))
+def test_an_untrained_network_leaves_candidates_in_the_order_of_their_finder(model: Reranker) -> None:
+    new = type(model)(model.config, N_ITEMS)
+    new.begin(data(planted()), CONTEXT)
+    found = new._generator.score(ASKED).argsort(dim=1, descending=True, stable=True)
+    ranked = new.score(ASKED)
+    for row, count in enumerate([8, 5, 7]):
+        unseen = [item for item in found[row, :count].tolist() if item not in ASKED.take(np.array([row])).items]
+        assert ranked[row, unseen[:4]].diff().lt(0).all()
 
 
-def test_half_of_the_negatives_are_candidates_and_none_was_taken(model: Reranker) -> None:
+def test_what_finds_candidates_for_training_has_not_learned_from_those_people(model: Reranker) -> None:
+    """A fold's own events change nothing in the scores that its people get while training."""
     histories = planted()
-    people = torch.arange(len(histories))
-    drawn = model._negatives(people, torch.Generator().manual_seed(0))
-    assert drawn.shape == (len(histories), 4)
-    items, _ = model._shortlists
-    assert (drawn[:, :2, None] == items[:, None, :]).any(dim=2).all()
-    assert not any(set(history) & set(row) for history, row in zip(histories, drawn.tolist(), strict=True))
+    fold = model._fold
+    assert np.bincount(fold).tolist() == [60, 60]
+    changed = [[0, 8] if one == 0 else history for one, history in zip(fold, histories, strict=True)]
+    other = type(model)(model.config, N_ITEMS)
+    other.begin(data(changed), CONTEXT)
+    asked = Contexts.from_lists([histories[person][:2] for person in np.flatnonzero(fold == 0)[:3]])
+    mine = np.zeros(3, dtype=np.int64)
+    assert torch.equal(model._found_by_others(asked, mine), other._found_by_others(asked, mine))
+    assert not torch.equal(model._found_by_others(asked, mine + 1), other._found_by_others(asked, mine + 1))
+
+
+def test_recent_events_are_the_mean_of_their_vectors(model: Reranker) -> None:
+    network, recent = model.network, model.config.recent
+    asked = Contexts.from_lists([[9, *range(recent)], [], [3]])
+    bags = BagStore(asked.matrix(N_ITEMS)).all(torch.device("cpu"))
+    with torch.no_grad():
+        fields = model._people(asked, bags, model._rows(None, 3))
+        torch.testing.assert_close(fields[:, :2], network.fields.people(bags, model._rows(None, 3)))
+        torch.testing.assert_close(fields[0, 2], network.recent.weight[:recent].mean(dim=0))
+        assert not fields[1, 2].any()
+        torch.testing.assert_close(fields[2, 2], network.recent.weight[3])
+
+
+def test_evidence_begins_with_places_and_has_no_scale() -> None:
+    places = torch.tensor([[0, 1, 3]])
+    numbers = _evidence(torch.tensor([[1.5, 0.0, -2.0]], dtype=torch.float64), places)
+    assert numbers.dtype == torch.float32
+    torch.testing.assert_close(numbers[0], torch.tensor([[1.5, 0], [0, -math.log(2)], [-2, -math.log(4)]]))
 
 
 def test_what_finds_candidates_is_stored_with_the_model(model: Reranker) -> None:

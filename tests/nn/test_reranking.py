@@ -1,6 +1,8 @@
+import math
+
 import torch
 
-from recloop.nn.reranking import Shortlist, best_unseen
+from recloop.nn.reranking import Shortlist, best_unseen, choice_loss
 
 SCORES = torch.tensor([[0.1, 0.9, 0.5, 0.5], [4.0, 1.0, 2.0, 3.0]])
 
@@ -22,9 +24,26 @@ def test_all_may_be_candidates_and_nobody_may_ask() -> None:
     assert none.scores(torch.empty(0)).shape == (0, 4)
 
 
+def test_what_was_seen_does_not_stand_before_a_candidate() -> None:
+    shortlist = Shortlist.of(SCORES, torch.tensor([4, 2]))
+    assert shortlist.order.tolist() == [[1, 2, 3, 0], [0, 3, 2, 1]]
+    assert shortlist.before(torch.tensor([0, 1]), torch.tensor([2, 0])).tolist() == [0, 1, 1, 2, 0, 0]
+
+
 def test_the_best_unseen_leave_out_what_was_seen() -> None:
-    items, numbers = best_unseen(SCORES, torch.tensor([0, 1, 1, 1]), torch.tensor([1, 0, 1, 2]), 2)
+    items, unseen = best_unseen(SCORES, torch.tensor([0, 1, 1, 1]), torch.tensor([1, 0, 1, 2]), 2)
     assert items[0].tolist() == [2, 3]
     assert items[1, 0].item() == 3
-    assert numbers.tolist() == [2, 1]
+    assert unseen.tolist() == [[True, True], [True, False]]
     assert SCORES[0, 1] == torch.tensor(0.9)
+
+
+def test_the_loss_of_a_choice_by_hand() -> None:
+    logits = torch.tensor([[0.0, math.log(2), 9.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]], requires_grad=True)
+    allowed = torch.tensor([[True, True, False], [True, True, True], [True, False, False]])
+    right = torch.tensor([[True, False, False], [False, False, False], [True, False, False]])
+    loss = choice_loss(logits, allowed, right)
+    torch.testing.assert_close(loss, torch.tensor((math.log(3) + 0) / 2))
+    loss.backward()
+    torch.testing.assert_close(logits.grad, torch.tensor([[-1 / 3, 1 / 3, 0], [0, 0, 0], [0, 0, 0]]))
+    assert choice_loss(logits, allowed, torch.zeros_like(allowed)).item() == 0

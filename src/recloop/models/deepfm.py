@@ -1,7 +1,7 @@
 """DeepFM: a factorisation machine and a perceptron over the same fields rank the candidates of another model.
 
 Guo et al., "DeepFM: a factorization-machine based neural network for CTR prediction", IJCAI 2017.
-Shapes: B people or contexts, I items, U training people, D numbers of a field, T items to predict, P pairs.
+Shapes: D numbers of a field.
 """
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from recloop.models.reranker import PairNetwork, Reranker, RerankerConfig
-from recloop.nn.fields import PairFields, Perceptron, pairwise
+from recloop.nn.fields import Perceptron, pairwise
 
 
 class DeepFMConfig(RerankerConfig):
@@ -24,30 +24,29 @@ class _Network(PairNetwork):
     """Each field has one number more than D: its own weight in the logit."""
 
     def __init__(self, config: DeepFMConfig, n_items: int, n_buckets: list[int]) -> None:
-        super().__init__()
-        self.fields = PairFields(n_items, config.dim + 1, n_buckets)
-        self.deep = Perceptron(4 * config.dim, 2 * config.dim, config.layers)
+        super().__init__(n_items, config.dim + 1, n_buckets)
+        self.deep = Perceptron(self.FIELDS * config.dim, 2 * config.dim, config.layers)
         self.out = nn.Linear(2 * config.dim, 1)
 
     @override
-    def initialise(self, generator: torch.Generator) -> None:
+    def initialise(self, known: list[Tensor], generator: torch.Generator) -> None:
+        super().initialise(known, generator)
         self.deep.initialise(generator)
-        nn.init.normal_(self.out.weight, std=0.1, generator=generator)
+        nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
     @override
-    def forward(self, people: Tensor, items: Tensor) -> Tensor:
-        """Logits of pairs, (...), from the fields of both sides, (..., 2, D + 1)."""
-        fields = torch.cat([people, items], dim=-2)
+    def correction(self, fields: Tensor) -> Tensor:
         weights, vectors = fields[..., 0], fields[..., 1:]
         return weights.sum(dim=-1) + pairwise(vectors) + self.out(self.deep(vectors.flatten(-2)))[..., 0]
 
 
 class DeepFM(Reranker[DeepFMConfig, _Network]):
-    """Logit = ``sum_g w_g + sum_{g < h} v_g . v_h + perceptron([v_1; ...; v_4])`` over the fields g, h of a pair.
+    """Correction = ``sum_g w_g + sum_{g < h} v_g . v_h + perceptron([v_1; ...; v_6])`` over the fields g, h of a pair.
 
-    See `Reranker` for the fields, the candidates, the training and the empty history. In the paper users have an id
-    field; here people are their histories.
+    See `Reranker` for the fields, what is corrected, the candidates, the training and the empty history. In the paper
+    users have an id field, nothing is corrected, and each pair is judged by itself, by log loss; here people are their
+    histories, and candidates are compared.
     """
 
     Config = DeepFMConfig
