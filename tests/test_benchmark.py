@@ -8,7 +8,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from recloop.benchmark import _read, run
+from recloop.benchmark import run
+from recloop.benchmark.files import read_interactions
 from recloop.errors import ConfigError, DataError, ModelError, RecloopError
 from recloop.models.base import FitContext
 from recloop.models.sasrec import SASRec
@@ -156,7 +157,7 @@ def test_validation_follows_training_where_the_two_share_no_order(tmp_path: Path
     parts[lacking] = parts[lacking].drop("timestamp")
     for name, part in parts.items():
         part.write_parquet(tmp_path / f"{name}.parquet")
-    data = _read(tmp_path / "train.parquet", tmp_path / "valid.parquet", tmp_path / "valid.parquet")
+    data = read_interactions(tmp_path / "train.parquet", tmp_path / "valid.parquet", tmp_path / "valid.parquet")
     first = data.valid["timestamp"].cast(pl.Int64).to_numpy().min()
     assert data.train["timestamp"].cast(pl.Int64).to_numpy().max() < first
     alone = data.train.filter(pl.col("user_id") == "7")
