@@ -9,7 +9,7 @@ from recloop.models.base import FitContext, TrainingData
 from recloop.models.bert4rec import BERT4Rec, BERT4RecConfig
 from recloop.nn.packing import Packing
 
-QUICK = {"dim": 16, "layers": 1, "max_length": 6, "batch_size": 16, "learning_rate": 0.02, "epochs": 15}
+QUICK = {"dim": 16, "layers": 1, "max_length": 6, "batch_size": 16, "learning_rate": 0.02, "epochs": 15, "masked": 0.4}
 CONTEXT = FitContext(device=torch.device("cpu"), seed=1)
 SMALL = {"dim": 16, "layers": 1, "max_length": 5, "batch_size": 8, "learning_rate": 0.006, "epochs": 40, "dropout": 0.0}
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from recloop.data.sequences import Contexts
-from recloop.nn.histories import Bags, BagStore, HistoryEncoder, person_vectors, person_vectors_without_each
+from recloop.nn.histories import Bags, BagStore, HistoryEncoder, bag_sums, person_vectors, person_vectors_without_each
 
 CPU = torch.device("cpu")
 ITEMS = torch.tensor([[1.0, 0.0, 2.0], [0.0, 3.0, 1.0], [5.0, 5.0, 5.0], [-1.0, 2.0, 0.0]])
@@ -73,3 +73,22 @@ def test_gradients_reach_the_items_that_were_taken() -> None:
     one(STORE.batch(np.array([0]), CPU)).sum().backward()
     assert one.items.weight.grad is not None
     assert one.items.weight.grad[:, 0].tolist() == [1, 1, 0, 1]
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_gradients_of_sums_are_those_of_torch(weighted: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    bags, generator = STORE.all(CPU), torch.Generator().manual_seed(0)
+    weights = torch.rand(len(bags.items), generator=generator) if weighted else None
+    vectors, slope = ITEMS.clone().requires_grad_(), torch.randn(4, 3, generator=generator)
+    found = bag_sums(vectors, bags, weights)
+    wanted = torch.nn.functional.embedding_bag(
+        bags.items, vectors, bags.offsets, mode="sum", include_last_offset=True, per_sample_weights=weights
+    )
+    assert torch.equal(found, wanted)
+    gradients = [torch.autograd.grad(sums, vectors, slope)[0] for sums in (found, wanted)]
+    assert torch.equal(*gradients)
+
+
+def test_sums_of_nothing_are_zero() -> None:
+    nothing = STORE.batch(np.array([1, 1]), CPU)
+    assert bag_sums(ITEMS, nothing).tolist() == [[0, 0, 0], [0, 0, 0]]

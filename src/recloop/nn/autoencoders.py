@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from recloop.nn.histories import Bags
+from recloop.nn.histories import Bags, bag_sums
+from recloop.nn.losses import rows_at_once
 from recloop.nn.products import inner_products
 
 MAX_LOGITS = 1 << 22
@@ -73,17 +74,7 @@ class BagLinear(nn.Module):
     @override
     def forward(self, bags: Bags, weights: Tensor) -> Tensor:
         """(B, W) for the `weights` (N,) of the events."""
-        if not len(bags.items):
-            return self.bias.expand(len(bags), -1)
-        sums = nn.functional.embedding_bag(
-            bags.items,
-            self.weight,
-            bags.offsets,
-            mode="sum",
-            per_sample_weights=weights.to(self.weight.dtype),
-            include_last_offset=True,
-        )
-        return sums + self.bias
+        return bag_sums(self.weight, bags, weights.to(self.weight.dtype)) + self.bias
 
 
 class Linear(nn.Linear):
@@ -170,8 +161,7 @@ def multinomial_loss(
 ) -> Tensor:
     """``-1/B sum_b sum_t w_t log softmax_i(hidden_b . item_i + bias_i)[i_t]`` over the targets t of each person b.
 
-    Gradients are computed along with the loss, a chunk of people at a time, so that at most `max_logits` logits exist
-    at once (or one person's), whatever B x I is.
+    Gradients are computed along with the loss, a chunk of people at a time (see `rows_at_once`), whatever B x I is.
 
     Args:
         hidden: (B, H), B > 0.
@@ -180,7 +170,7 @@ def multinomial_loss(
         targets: of the B people; weights may be negative.
         max_logits: see above.
     """
-    chunk = max(1, max_logits // len(items))
+    chunk = rows_at_once(len(items), max_logits)
     return _Multinomial.apply(hidden, items, bias, targets, chunk)  # pyright: ignore[reportReturnType]
 
 
@@ -196,11 +186,13 @@ class _Multinomial(torch.autograd.Function):
         for start, (first, last) in zip(range(0, len(hidden), chunk), itertools.pairwise(bounds), strict=True):
             part = slice(start, start + chunk)
             slope = torch.addmm(bias, hidden[part], items.T).float()
-            slope -= slope.logsumexp(dim=1, keepdim=True)
+            slope -= slope.amax(dim=1, keepdim=True)
             at = (rows[first:last] - start) * len(items) + targets.items[first:last]
             weights = targets.weights[first:last]
-            total -= slope.view(-1)[at] @ weights
-            slope.exp_().mul_(mass[part, None]).view(-1).index_add_(0, at, weights, alpha=-1)
+            total -= slope.view(-1).index_select(0, at) @ weights
+            sums = slope.exp_().sum(dim=1)
+            total += sums.log() @ mass[part]
+            slope.mul_((mass[part] / sums)[:, None]).view(-1).index_add_(0, at, weights, alpha=-1)
             slope = slope.to(hidden.dtype)
             to_hidden[part] = slope @ items
             if ctx.needs_input_grad[1]:

@@ -7,6 +7,7 @@ Shapes: B people, I items, D dimensions, N events of all B histories.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,12 +78,12 @@ def person_vectors(items: Tensor, bags: Bags, power: float = 0.5) -> Tensor:
         bags: the histories.
         power: 0 adds up, 1 takes the mean, between is a compromise.
     """
-    return _sums(items, bags) * _scale(items, bags.lengths, power)[:, None]
+    return bag_sums(items, bags) * _scale(items, bags.lengths, power)[:, None]
 
 
 def person_vectors_without_each(items: Tensor, bags: Bags, power: float = 0.5) -> Tensor:
     """For each event, what `person_vectors` gives its person without that item, (N, D)."""
-    rest = _sums(items, bags).index_select(0, bags.rows) - nn.functional.embedding(bags.items, items)
+    rest = bag_sums(items, bags).index_select(0, bags.rows) - nn.functional.embedding(bags.items, items)
     return rest * _scale(items, bags.lengths - 1, power)[bags.rows][:, None]
 
 
@@ -110,10 +111,47 @@ class HistoryEncoder(nn.Module):
         return person_vectors_without_each(self.items.weight, bags, self.power)
 
 
-def _sums(items: Tensor, bags: Bags) -> Tensor:
+def bag_sums(vectors: Tensor, bags: Bags, weights: Tensor | None = None) -> Tensor:
+    """The sum of the vectors of the items of each bag, (B, D).
+
+    On a CPU the gradient of an item's vector is summed as the vectors are, by the bags that the item is in: in a fixed
+    order, and in half the time of torch's own, which sorts.
+
+    Args:
+        vectors: (I, D).
+        bags: the histories.
+        weights: (N,), without a gradient: how much each event counts; by default 1.
+    """
     if not len(bags.items):
-        return items.new_zeros(len(bags), items.shape[1])
-    return nn.functional.embedding_bag(bags.items, items, bags.offsets, mode="sum", include_last_offset=True)
+        return vectors.new_zeros(len(bags), vectors.shape[1])
+    if vectors.device.type == "cpu":
+        return _BagSums.apply(vectors, bags, weights)  # pyright: ignore[reportReturnType]
+    return _sums(bags.items, vectors, bags.offsets, weights)
+
+
+class _BagSums(torch.autograd.Function):
+    @staticmethod
+    @override
+    def forward(ctx: Any, vectors: Tensor, bags: Bags, weights: Tensor | None) -> Tensor:
+        ctx.bags, ctx.weights, ctx.n_items = bags, weights, len(vectors)
+        return _sums(bags.items, vectors, bags.offsets, weights)
+
+    @staticmethod
+    @override
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        bags: Bags = ctx.bags
+        values = np.ones(len(bags.items), np.float32) if ctx.weights is None else ctx.weights.numpy()
+        parts = values, bags.items.numpy(), bags.offsets.numpy()
+        by_item = sparse.csr_matrix(parts, shape=(len(bags), ctx.n_items)).tocsc()
+        offsets, rows = (torch.from_numpy(part.astype(np.int64)) for part in (by_item.indptr, by_item.indices))
+        weights = None if ctx.weights is None else torch.from_numpy(by_item.data)
+        return _sums(rows, grad_outputs[0], offsets, weights), None, None
+
+
+def _sums(index: Tensor, vectors: Tensor, offsets: Tensor, weights: Tensor | None) -> Tensor:
+    return nn.functional.embedding_bag(
+        index, vectors, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True
+    )
 
 
 def _scale(items: Tensor, lengths: Tensor, power: float) -> Tensor:

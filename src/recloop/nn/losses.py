@@ -19,9 +19,8 @@ _EFFICIENT_ROWS = 128
 def softmax_loss(hidden: Tensor, items: Tensor, targets: Tensor, max_logits: int = MAX_LOGITS) -> Tensor:
     """Mean cross-entropy of the softmax over all items: ``mean_n(logsumexp_i(h_n . e_i) - h_n . e_t(n))``.
 
-    Gradients are computed along with the loss, a chunk of predictions at a time, so that at most `max_logits` logits
-    exist at once (or one prediction's) instead of N x I; fewer, where a chunk that stays in the processor's cache is
-    large enough to multiply fast. Under autocast the three products of a chunk are computed in the type of autocast and
+    Gradients are computed along with the loss, a chunk of predictions at a time (see `rows_at_once`), so that N x I
+    logits never exist. Under autocast the three products of a chunk are computed in the type of autocast and
     the gradients of the items are summed in the type of `items`.
 
     Args:
@@ -30,8 +29,16 @@ def softmax_loss(hidden: Tensor, items: Tensor, targets: Tensor, max_logits: int
         targets: int64 (N,), which item came next.
         max_logits: see above.
     """
-    chunk = min(max_logits // len(items), max(_CACHED_LOGITS // len(items), _EFFICIENT_ROWS))
-    return _ChunkedSoftmax.apply(hidden, items, targets, max(1, chunk))  # pyright: ignore[reportReturnType]
+    chunk = rows_at_once(len(items), max_logits)
+    return _ChunkedSoftmax.apply(hidden, items, targets, chunk)  # pyright: ignore[reportReturnType]
+
+
+def rows_at_once(n_items: int, max_logits: int) -> int:
+    """How many rows of logits over `n_items` to compute at once: at most `max_logits` logits, or one row of them.
+
+    Fewer, where a chunk that stays in the processor's cache is large enough to multiply fast.
+    """
+    return max(1, min(max_logits // n_items, max(_CACHED_LOGITS // n_items, _EFFICIENT_ROWS)))
 
 
 def sampled_softmax_loss(
