@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -217,8 +218,8 @@ def compare(
     if theirs and peers is not None and python is not None:
         theirs.append(peer(pair, files, peers, python, limit))
     return {
-        "ours": {key: min(run[key] for run in own) for key in own[0]},
-        "theirs": {key: min(run[key] for run in theirs) for key in theirs[0]} if theirs else None,
+        "ours": min(own, key=itemgetter("seconds")),
+        "theirs": min(theirs, key=itemgetter("seconds")) if theirs else None,
         "threads": torch.get_num_threads(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
     }
