@@ -136,7 +136,8 @@ def _largest(block: sparse.csr_matrix, kept: int) -> sparse.csr_matrix:
     column, counted down.
     """
     above = block.data > 0
-    lengths = np.add.reduceat(np.append(above, False), block.indptr[:-1]) * (np.diff(block.indptr) > 0)
+    ends = np.concatenate([[0], np.cumsum(above)])
+    lengths = np.diff(ends[block.indptr])
     bits = block.data[above].astype(np.float32, copy=False).view(np.int32).astype(np.int64)
     keys = (bits << 32) + (_LAST - block.indices[above])
     starts = np.cumsum(lengths) - lengths
