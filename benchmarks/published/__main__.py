@@ -125,8 +125,8 @@ PUBLISHED_IALS = {
 WIDE = {"dim": 64, "negatives": 4, "weight_decay": 0.02}
 # As both papers and their re-runs have it for MovieLens-1M: long windows, twice the default width.
 LONG = {"dim": 128, "max_length": 200, "learning_rate": 0.001}
-# Its passes show two fifths of the events; a hundred are needed.
-MANY = {"epochs": 200, "early_stopping.validate_every": 4}
+# Chosen on validation in the first passes over MovieLens-1M; docs/experiments.md.
+BLANKS = {"masked": 0.4, "batch_size": 32}
 # Sparse data want much dropout, as the paper of SASRec says; compared with nothing else.
 SPARSE = {"dropout": 0.5, "learning_rate": 0.001}
 # Chosen on the validation part of `ml-100k`, then trained on training and validation parts together, as RecBole's are;
@@ -147,7 +147,13 @@ GATES = [
     Gate("ml-1m-ncf", "neumf", sampled(0.725, 0.44), "NeuMF, about", WIDE),
     Gate("ml-1m", "bpr", full(0.0740, 0.0377), "MF-BPR"),
     Gate("ml-1m", "sasrec", full(0.3058, 0.1779), "SASRec with full softmax", LONG),
-    Gate("ml-1m", "bert4rec", full(0.2821, 0.1516), "BERT4Rec", LONG | MANY),
+    Gate(
+        "ml-1m",
+        "bert4rec",
+        full(0.2821, 0.1516),
+        "BERT4Rec",
+        LONG | BLANKS | {"epochs": 128, "early_stopping.validate_every": 4},
+    ),
     Gate("amazon-beauty", "sasrec", full(0.083, 0.0416), "SASRec with full softmax", SPARSE),
     Gate(
         "amazon-beauty",
@@ -164,7 +170,7 @@ GATES = [
         if model in RECBOLE
     ),
     Gate("amazon-beauty", "caser", full(0.0347, 0.0176), "Caser"),
-    Gate("amazon-beauty", "bert4rec", full(0.0347, 0.0170), "BERT4Rec"),
+    Gate("amazon-beauty", "bert4rec", full(0.0347, 0.0170), "BERT4Rec", BLANKS),
     ClickGate("lastfm-kg", "popularity", KGCN, "KGCN (CKAN .842); how far one comes without a person"),
     ClickGate("lastfm-kg", "lightgcn", KGCN, "KGCN (CKAN .842); how far one comes without the knowledge graph"),
     ClickGate("lastfm-kg", "kgat", KGCN, "KGCN (CKAN .842)", {"epochs": 15, "batch_size": 512}),

@@ -54,10 +54,10 @@ class BERT4RecConfig(NeuralConfig):
     heads: int = Field(default=2, ge=1)
     dropout: float = Field(default=0.2, ge=0, lt=1)
     max_length: int = Field(default=50, ge=2)
-    masked: float = Field(default=0.4, gt=0, lt=1)
+    masked: float = Field(default=0.2, gt=0, lt=1)
     last_only: float = Field(default=0.1, ge=0, le=1)
     learning_rate: float = Field(default=0.003, gt=0)
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=64, ge=1)
     epochs: int = Field(default=100, ge=1)
 
     @model_validator(mode="after")
