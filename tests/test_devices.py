@@ -23,28 +23,43 @@ def test_cuda_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "kind"),
+    ("flags", "relative", "kind"),
     [
-        ("fpu avx512f avx512_bf16 amx_bf16 avx512_fp16 amx_tile amx_int8", torch.bfloat16),
-        ("fpu avx512f avx512_bf16 avx512_fp16", torch.float32),
-        ("fpu amx_tile amx_int8", torch.float32),
-        (None, torch.float32),
+        ("fpu avx512f amx_bf16 avx512_fp16 amx_tile amx_int8", 0.3, torch.bfloat16),
+        ("fpu avx512f avx512_bf16 avx512_fp16", 0.25, torch.bfloat16),
+        ("fpu avx512f avx512_bf16 avx512_fp16", 0.9, torch.float32),
+        ("fpu avx512f avx512_bf16 amx_bf16 amx_tile", 2.0, torch.float32),
+        ("fpu amx_tile amx_int8", 0.25, torch.float32),
+        (None, 0.25, torch.float32),
     ],
 )
-def test_a_cpu_multiplies_in_bfloat16_where_it_has_tiles_for_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str | None, kind: torch.dtype
+def test_a_cpu_multiplies_in_bfloat16_where_it_can_and_that_is_quicker(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str | None, relative: float, kind: torch.dtype
 ) -> None:
     monkeypatch.setattr(devices, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(devices, "_time_of_bfloat16", lambda: relative)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
     if flags is not None:
         (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t: amx_bf16 amx_tile\n")
     with devices.autocast(torch.device("cpu")):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == kind
+    with devices.autocast(torch.device("cpu"), large=False):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
     assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+def test_a_product_is_timed_in_both_types_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices._time_of_bfloat16.cache_clear()
+    now = iter([0.0, 3.0, 10.0, 12.0] + [20.0, 21.0, 30.0, 34.0] * 9)
+    monkeypatch.setattr("recloop.devices.time.perf_counter", lambda: next(now))
+    assert devices._time_of_bfloat16() == 0.5
+    assert devices._time_of_bfloat16() == 0.5
+    devices._time_of_bfloat16.cache_clear()
 
 
 def test_tiles_without_a_library_that_uses_them_do_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text("flags\t: amx_bf16 amx_tile\n", encoding="ascii")
+    monkeypatch.setattr(devices, "_time_of_bfloat16", lambda: 0.25)
     monkeypatch.setattr(devices, "_CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     assert not devices.multiplies_bfloat16(torch.device("cpu"))

@@ -1,8 +1,10 @@
 """Which device to compute on, in which precision, and how much memory it has left."""
 
 import os
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +17,9 @@ DeviceName = Literal["auto", "cpu", "cuda"]
 _CGROUP = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
 _CPUINFO = Path("/proc/cpuinfo")
+_KINDS = (torch.bfloat16, torch.float32)
+_TURNS = 10
+_WORTH_IT = 2 / 3
 
 
 def choose(name: DeviceName = "auto") -> torch.device:
@@ -31,30 +36,49 @@ def choose(name: DeviceName = "auto") -> torch.device:
 
 
 @contextmanager
-def autocast(device: torch.device) -> Generator[None]:
-    """Matrix products in bfloat16 where `multiplies_bfloat16`, in full precision elsewhere."""
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=multiplies_bfloat16(device)):
+def autocast(device: torch.device, *, large: bool = True) -> Generator[None]:
+    """Matrix products in bfloat16 where `multiplies_bfloat16`, in full precision elsewhere; on a CPU only `large` ones.
+
+    There the conversion of small matrices takes more than their product saves.
+    """
+    wanted = (large or device.type != "cpu") and multiplies_bfloat16(device)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted):
         yield
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether matrices are multiplied faster in bfloat16 than in float32: on CUDA, and on CPUs with AMX tiles.
+    """Whether matrices are multiplied faster in bfloat16 than in float32: on CUDA, and on some CPUs.
 
-    The vector instructions for bfloat16 that more CPUs have (AVX-512 BF16) do not count: with them a product took about
-    twice as long as in float32.
+    A CPU needs instructions for it, AMX tiles or AVX-512 BF16; but with the latter a product takes from a quarter of
+    the time of float32 to twice as long, by the maker. So a product is timed in both, once a process, and bfloat16 must
+    take at most two thirds.
     """
     if device.type == "cuda":
         return True
-    return device.type == "cpu" and torch.backends.mkldnn.is_available() and _has_amx()
+    able = device.type == "cpu" and torch.backends.mkldnn.is_available() and _has_bfloat16()
+    return able and _time_of_bfloat16() <= _WORTH_IT
 
 
-def _has_amx() -> bool:
+def _has_bfloat16() -> bool:
     try:
         lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return False
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    return {"amx_tile", "amx_bf16"} <= set(flags.split())
+    flags = set(next((line for line in lines if line.startswith("flags")), "").split())
+    return {"amx_tile", "amx_bf16"} <= flags or "avx512_bf16" in flags
+
+
+@cache
+def _time_of_bfloat16() -> float:
+    """Time of a matrix product in bfloat16 over its time in float32: the quickest of some turns, a few ms in all."""
+    pairs = [(torch.ones(256, 128, dtype=kind), torch.ones(128, 2048, dtype=kind)) for kind in _KINDS]
+    seconds = [float("inf"), float("inf")]
+    for _ in range(_TURNS):
+        for kind, (left, right) in enumerate(pairs):
+            start = time.perf_counter()
+            left @ right
+            seconds[kind] = min(seconds[kind], time.perf_counter() - start)
+    return seconds[0] / seconds[1]
 
 
 def free_memory(device: torch.device) -> int:

@@ -56,8 +56,22 @@ def test_fold_in_is_the_exact_minimiser(weighted: bool) -> None:  # noqa: FBT001
     np.testing.assert_allclose(found[people], wanted[people], rtol=1e-5, atol=1e-6)
 
 
+def test_a_history_that_few_steps_do_not_solve_is_solved_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = fitted(weighted=True)
+    wanted = model.user_vectors(HISTORIES)
+    monkeypatch.setattr("recloop.models.als._MOST_STEPS", 1)
+    torch.testing.assert_close(model.user_vectors(HISTORIES), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_a_history_is_answered_alike_in_any_company() -> None:
+    model = fitted(factors=4, iterations=1)
+    together = model.user_vectors(HISTORIES)
+    alone = torch.cat([model.user_vectors(HISTORIES.take(np.array([row]))) for row in range(5)])
+    torch.testing.assert_close(alone, together, rtol=1e-6, atol=1e-7)
+
+
 def test_nobody_gets_the_mean_of_the_training_users() -> None:
-    model = ALS(ALSConfig(factors=3, regularization=0.5, alpha=2.0), 6)
+    model = ALS(ALSConfig(factors=3, regularization=0.5, alpha=2.0, cg_steps=3), 6)
     model.begin(DATA, CONTEXT)
     known = model.user_vectors(HISTORIES)[[0, 2, 3, 4]]
     model.advance(CONTEXT)

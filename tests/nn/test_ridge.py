@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from recloop.nn.ridge import UnsolvableError, chunks, conjugate_gradients, solve
+from recloop.nn.ridge import UnsolvableError, chunks, conjugate_gradients, solve, solve_near_diagonal
 
 CPU = torch.device("cpu")
 RANDOM = np.random.default_rng(4).normal(size=(3, 4, 4))
@@ -85,3 +85,23 @@ def test_a_row_that_is_solved_stays_as_it_is() -> None:
     assert (gained == 0).all()
     again, _ = gradients(TARGETS, wanted, 3)
     torch.testing.assert_close(again, wanted)
+
+
+def test_near_diagonal_systems_are_solved_as_by_hand() -> None:
+    generator = torch.Generator().manual_seed(3)
+    diagonal = torch.rand(5, 7, generator=generator) + 0.5
+    factors = torch.randn(5, 2, 7, generator=generator)
+    targets = torch.randn(5, 7, generator=generator)
+    targets[3] = 0
+    systems = torch.diag_embed(diagonal) + factors.mT @ factors
+
+    def rest(vectors: torch.Tensor) -> torch.Tensor:
+        return ((factors @ vectors[:, :, None]).mT @ factors)[:, 0]
+
+    found, solved = solve_near_diagonal(diagonal, targets, rest, tolerance=1e-7, steps=20)
+    assert solved.tolist() == [True] * 5
+    assert found[3].tolist() == [0] * 7
+    torch.testing.assert_close(found, torch.linalg.solve(systems, targets), rtol=1e-5, atol=1e-6)
+    cut, solved = solve_near_diagonal(diagonal, targets, rest, tolerance=1e-7, steps=1)
+    assert solved.tolist() == [False, False, False, True, False]
+    assert not torch.allclose(cut, found, rtol=1e-3)

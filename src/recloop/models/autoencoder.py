@@ -42,6 +42,8 @@ class Autoencoder(NeuralModel[C_co, N], Generic[C_co, N]):
     is the average of the others. Items are alike by the cosine of their vectors ``w_i``, without the biases.
     """
 
+    large_products = True
+
     @override
     def prepare(self, data: TrainingData, context: FitContext) -> int:
         matrix = data.histories.matrix(self.n_items)

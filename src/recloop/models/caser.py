@@ -163,6 +163,7 @@ class Caser(NeuralModel[CaserConfig, _Network]):
     """
 
     Config = CaserConfig
+    large_products = True
     needs = frozenset({"timestamps"})
 
     @override

@@ -185,7 +185,7 @@ class _Network(nn.Module):
         others = torch.randint(len(nodes), (count,), generator=generator, device=generator.device)
         turns = nn.functional.embedding(relations, self.turns.flatten(1)).unflatten(1, self.turns.shape[1:])
         head, tail, other = (
-            (turns @ nodes.index_select(0, part)[:, :, None])[:, :, 0] for part in (heads, tails, others)
+            (turns @ nodes.index_select(0, part)[:, :, None])[:, :, 0].float() for part in (heads, tails, others)
         )
         head = head + nn.functional.embedding(relations, self.kinds)
         farther = (head - other).square().sum(dim=1) - (head - tail).square().sum(dim=1)

@@ -66,7 +66,7 @@ class _Network(AutoencoderNetwork):
 
     def encode(self, bags: Bags) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the variance of the code, (B, D) each."""
-        mean, log_variance = self.encoder(bags, self.drop(unit_weights(bags))).chunk(2, dim=1)
+        mean, log_variance = self.encoder(bags, self.drop(unit_weights(bags))).float().chunk(2, dim=1)
         return mean, log_variance
 
     @override

@@ -1,7 +1,7 @@
 """NeuMF: a weighted inner product and a perceptron, each with vectors of its own, decide together.
 
 He et al., "Neural collaborative filtering", WWW 2017.
-Shapes: B people or contexts, I items, D dimensions, T items to predict, K negatives of each.
+Shapes: B people or contexts, I items, D dimensions, H of the first layer, T items to predict, K negatives of each.
 """
 
 from collections.abc import Mapping
@@ -24,8 +24,9 @@ class NeuMFConfig(NeuralCFConfig):
     """Parameters of `NeuMF`; see `NeuralCFConfig` for the others.
 
     Attributes:
-        dim: length of the vectors of either half, and width of the first layer, D; each next layer is half as wide.
+        dim: length of the vectors of either half, D.
         layers: of the perceptron.
+        width: of its first layer, H; D if null. Each next layer is half as wide.
     """
 
     search: ClassVar[Mapping[str, Space]] = {
@@ -35,6 +36,7 @@ class NeuMFConfig(NeuralCFConfig):
     }
 
     layers: int = Field(default=3, ge=1)
+    width: int | None = Field(default=None, ge=1)
 
 
 class _Network(NeuralCFNetwork):
@@ -42,8 +44,10 @@ class _Network(NeuralCFNetwork):
 
     def __init__(self, config: NeuMFConfig, n_items: int) -> None:
         super().__init__(n_items, 2 * config.dim)
+        self.width = config.width or config.dim
         self.halves = [config.dim, config.dim]
-        self.perceptron = PairPerceptron(config.dim, config.layers)
+        self.parts = [config.dim, self.width]
+        self.perceptron = PairPerceptron(config.dim, config.layers, self.width)
         self.product_weights = nn.Parameter(torch.empty(config.dim))
         self.weights = nn.Parameter(torch.empty(self.perceptron.width))
 
@@ -56,12 +60,12 @@ class _Network(NeuralCFNetwork):
         nn.init.normal_(self.weights, std=len(self.weights) ** -0.5, generator=generator)
 
     def people(self, bags: Bags) -> tuple[Tensor, Tensor]:
-        """What the product and the first layer need of people, (B, D) each."""
+        """What the product and the first layer need of people, (B, D) and (B, H)."""
         product, perceptron = self.vectors(bags).split(self.halves, dim=1)
         return self.product_weights * product, self.perceptron.person(perceptron)
 
     def catalogue(self) -> tuple[Tensor, Tensor]:
-        """What the product and the first layer need of all items, (I, D) each."""
+        """What the product and the first layer need of all items, (I, D) and (I, H)."""
         product, perceptron = self.items.weight.split(self.halves, dim=1)
         return product, self.perceptron.item(perceptron)
 
@@ -72,8 +76,8 @@ class _Network(NeuralCFNetwork):
     @override
     def forward(self, bags: Bags, rows: Tensor, items: Tensor) -> Tensor:
         """Logits of `items` (T, K + 1) for the people `rows` (T,) of `bags`, (T, K + 1)."""
-        people = nn.functional.embedding(rows, torch.cat(self.people(bags), dim=1))[:, None].split(self.halves, dim=2)
-        chosen = nn.functional.embedding(items, torch.cat(self.catalogue(), dim=1)).split(self.halves, dim=2)
+        people = nn.functional.embedding(rows, torch.cat(self.people(bags), dim=1))[:, None].split(self.parts, dim=2)
+        chosen = nn.functional.embedding(items, torch.cat(self.catalogue(), dim=1)).split(self.parts, dim=2)
         return (people[0] * chosen[0]).sum(dim=2) + self.match(people[1], chosen[1])
 
 
@@ -100,6 +104,6 @@ class NeuMF(NeuralCF[NeuMFConfig, _Network]):
         people = self.network.people(BagStore(contexts.matrix(self.n_items)).all(self.device))
         items = self.network.catalogue()
         scores = inner_products(people[0], items[0])
-        for block in in_blocks(len(contexts), self.n_items, self.config.dim):
+        for block in in_blocks(len(contexts), self.n_items, self.network.width):
             scores[:, block] += self.network.match(people[1][:, None], items[1][block])
         return scores

@@ -5,7 +5,7 @@ Shapes: B examples of a batch, E training examples.
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Generic
+from typing import Any, ClassVar, Generic
 
 import numpy as np
 import torch
@@ -44,12 +44,17 @@ class NeuralModel(IterativeModel[C_co], Generic[C_co, N]):
     A subclass says what the network is, how its weights begin, what an example is and what the loss of a batch. All
     that has been learned lies in the network's parameters and buffers. The randomness of an epoch follows from the seed
     and the epoch's number alone, so training resumes exactly; the global generator is left as it was, so dropout may be
-    used freely. On CUDA and on CPUs with AMX, matrix products of the loss are computed in bfloat16.
+    used freely. Where `devices.autocast` does, matrix products of the loss are computed in bfloat16.
+
+    Class attributes:
+        large_products: whether products of large matrices are so much of a pass that bfloat16 was measured to pay on
+            a CPU.
 
     Attributes:
         network: on `device`; in evaluation mode except while a pass is made.
     """
 
+    large_products: ClassVar[bool] = False
     network: N
 
     @abstractmethod
@@ -122,7 +127,7 @@ class NeuralModel(IterativeModel[C_co], Generic[C_co, N]):
             self.pass_begins(generator)
             for start in range(0, len(order), self.config.batch_size):
                 rows = order[start : start + self.config.batch_size]
-                with devices.autocast(self.device):
+                with devices.autocast(self.device, large=self.large_products):
                     loss = self.loss(rows, generator)
                 self.optimiser.zero_grad()
                 loss.backward()

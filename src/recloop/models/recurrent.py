@@ -79,6 +79,8 @@ class RecurrentModel(NeuralModel[C_co, N], Generic[C_co, N]):
 
     needs = frozenset({"timestamps"})
 
+    large_products = True
+
     @override
     def prepare(self, data: TrainingData, context: FitContext) -> int:
         offsets, self._items = with_start(data.histories.offsets, data.histories.items, self.n_items)

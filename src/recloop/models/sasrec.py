@@ -141,6 +141,7 @@ class SASRec(NeuralModel[SASRecConfig, _Network]):
     """
 
     Config = SASRecConfig
+    large_products = True
     needs = frozenset({"timestamps"})
     takes = frozenset({"item_features"})
 

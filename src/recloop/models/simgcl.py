@@ -63,6 +63,7 @@ class SimGCL(GraphCF[SimGCLConfig]):
     """
 
     Config = SimGCLConfig
+    large_products = True
 
     @override
     def loss(self, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:

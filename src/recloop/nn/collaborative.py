@@ -17,19 +17,21 @@ MAX_ACTIVATIONS = 1 << 22
 class PairPerceptron(nn.Module):
     """``z = relu(W_n ... relu(W_1 [p; q] + b_1) ... + b_n)`` for pairs of vectors ``p`` and ``q``, each (D,).
 
-    The first layer is D wide and every next one half as wide, at least 1. As it is linear in the concatenation,
+    The first layer is H wide and every next one half as wide, at least 1. As it is linear in the concatenation,
     ``W_1 [p; q]`` is the sum of a person's part and an item's part: each is computed once, not once a pair.
 
     Args:
         dim: D.
         layers: n, at least 1.
+        first: H; D by default.
     """
 
-    def __init__(self, dim: int, layers: int) -> None:
+    def __init__(self, dim: int, layers: int, first: int | None = None) -> None:
         super().__init__()
-        self.person = nn.Linear(dim, dim)
-        self.item = nn.Linear(dim, dim, bias=False)
-        widths = [max(1, dim >> layer) for layer in range(layers)]
+        first = first or dim
+        self.person = nn.Linear(dim, first)
+        self.item = nn.Linear(dim, first, bias=False)
+        widths = [max(1, first >> layer) for layer in range(layers)]
         self.rest = nn.ModuleList(nn.Linear(*ends) for ends in pairwise(widths))
         self.width = widths[-1]
 

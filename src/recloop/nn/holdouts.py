@@ -79,7 +79,7 @@ def log_loss(positive: Tensor, negative: Tensor) -> Tensor:
 
     With the logit ``x`` of a pair as the odds of its being taken, this is the binary cross-entropy.
     """
-    total = softplus(-positive).sum() + softplus(negative).sum()
+    total = softplus(-positive.float()).sum() + softplus(negative.float()).sum()
     return total / max(1, positive.numel() + negative.numel())
 
 

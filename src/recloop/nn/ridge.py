@@ -125,3 +125,42 @@ def conjugate_gradients(
             size, before = residual.square().sum(dim=1, keepdim=True), size
             direction = torch.addcmul(residual, size / before.clamp(min=tiny), direction)
     return solved, gained[:, 0]
+
+
+def solve_near_diagonal(
+    diagonal: Tensor, targets: Tensor, rest: Callable[[Tensor], Tensor], *, tolerance: float, steps: int
+) -> tuple[Tensor, Tensor]:
+    """Solutions ``z`` of ``(diag(d_r) + S_r) z_r = b_r`` for all rows r at once, where ``S_r`` is of low rank.
+
+    Conjugate gradients preconditioned by the diagonal, from zero. A row that has converged is left alone, so its
+    solution does not depend on the others.
+
+    Args:
+        diagonal: ``d`` (R, D), positive.
+        targets: ``b`` (R, D).
+        rest: gives ``S_r v_r`` for the rows of ``v`` (R, D); each ``S_r`` is symmetric and positive semidefinite.
+        tolerance: wanted length of the residual over that of the target, in the norm of ``diag(d)^-1``.
+        steps: most of them.
+
+    Returns:
+        ``z`` (R, D), and which rows are solved, bool (R,), by a residual computed anew: after rounding it may be larger
+        than what the steps saw, and ten times `tolerance` is allowed.
+    """
+    solved = torch.zeros_like(targets)
+    residual, direction = targets, targets / diagonal
+    size = (residual * direction).sum(dim=1, keepdim=True)
+    wanted = size * tolerance**2
+    tiny = torch.finfo(size.dtype).tiny
+    for _ in range(steps):
+        open_rows = size > wanted
+        if not open_rows.any():
+            break
+        image = diagonal * direction + rest(direction)
+        length = size / (direction * image).sum(dim=1, keepdim=True).clamp(min=tiny) * open_rows
+        solved = torch.addcmul(solved, length, direction)
+        residual = torch.addcmul(residual, length, image, value=-1)
+        steepest = residual / diagonal
+        size, before = (residual * steepest).sum(dim=1, keepdim=True), size
+        direction = torch.addcmul(steepest, size / before.clamp(min=tiny), direction)
+    left = targets - diagonal * solved - rest(solved)
+    return solved, ((left * left / diagonal).sum(dim=1, keepdim=True) <= 100 * wanted)[:, 0]
