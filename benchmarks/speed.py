@@ -80,7 +80,7 @@ PAIRS = [
         theirs={"factors": 64, "iterations": 15},
         most=1.0,
         passes=("iterations", 15),
-        remark="one step of conjugate gradients, preconditioned; to rank, histories are folded in here, looked up there",
+        remark="one preconditioned step of conjugate gradients; to rank, histories are folded in here, looked up there",
     ),
     Pair(
         name="als-256",
