@@ -195,11 +195,11 @@ def attribute(
         read += frame.height
         act = (~pl.col(EVENT).is_in(config.views)).alias(ACT)
         of_moments.add(frame.filter(act).select(USER, TIME, act))
-        of_events.add(frame.filter(pl.col(REQUEST).is_not_null()).select(_EVENTS))
+        of_events.add(frame.filter(pl.col(REQUEST).is_not_null()).select(*_EVENTS))
     for frame in impressions:
         begins = pl.col(POSITION).eq(0) & pl.col("arm").ne("shadow")
         of_moments.add(frame.filter(begins).select(USER, TIME, pl.lit(value=False).alias(ACT)))
-        of_places.add(frame.select(_IMPRESSIONS))
+        of_places.add(frame.select(*_IMPRESSIONS))
     for parts in (of_events, of_places, of_moments):
         parts.finish()
 
@@ -296,7 +296,7 @@ def _rewarded(places: pl.DataFrame, events: pl.DataFrame, config: AttributionCon
     outcome = pl.coalesce(*(pl.when(true).then(pl.lit(name)) for name, true in holds.items()), pl.lit("none"))
     return filled.with_columns(
         acted.alias("acted"), skip.cast(pl.Int8).alias("skip"), outcome.cast(pl.Enum(OUTCOMES)).alias("outcome")
-    ).select(_PART.keys())
+    ).select(*_PART)
 
 
 def _shown(places: pl.DataFrame) -> pl.DataFrame:
