@@ -33,15 +33,13 @@ from pathlib import Path
 import polars as pl
 from pydantic import Field
 
-from recloop.columns import EVENT, ITEM, TIME, USER, VALUE
+from recloop.columns import EVENT, ITEM, POSITION, REQUEST, TIME, USER, VALUE
 from recloop.config import Config
 from recloop.loop.bots import ACT, BotConfig, flags
 from recloop.loop.partitions import Partitions
 from recloop.store import events as stored_events
 from recloop.store.slates import PLACES
 
-REQUEST = "request_id"
-POSITION = "position"
 FATES = (
     "organic",
     "unknown_request",
@@ -180,9 +178,9 @@ def attribute(
     """Give every impression its outcome.
 
     Args:
-        events: frames of events, as `Store.events_after` gives them, all from the first slate on. They are read before
-            the impressions, since a slate reaches the store after the events that follow from it at worst.
-        impressions: frames of impressions, as `Store.impressions_after` gives them.
+        events: frames of events from the first slate on, as `Store.events_after` or `logged.events` gives them. They
+            are read before the impressions, since a slate may reach the store after the events that follow from it.
+        impressions: frames of impressions, as `Store.impressions_after` or `logged.impressions` gives them.
         config: what counts.
         now: microseconds since 1970 UTC; a slate is complete if its window is over.
         scratch: an empty folder for the parts, which the result reads: keep it as long.
