@@ -196,6 +196,18 @@ def test_closing_waits_for_the_store_no_longer_than_it_may(
     until(lambda: not log._thread.is_alive())
 
 
+def test_closing_does_not_wait_for_a_store_that_hangs(start: Callable[..., ExposureLog], fake: FakeStore) -> None:
+    log = start(close_seconds=0.1)
+    fake.gate.clear()
+    log.put(exposure(0))
+    until(lambda: fake.opened == 1)
+    log.put(exposure(1))
+    assert log.close() == Counts(logged=0, dropped=2, queued=0)
+    fake.gate.set()
+    until(lambda: not log._thread.is_alive())
+    assert log.counts() == Counts(logged=0, dropped=2, queued=0), "what was given up stays given up"
+
+
 def test_closing_an_idle_log_is_quick(start: Callable[..., ExposureLog]) -> None:
     started = time.monotonic()
     assert start().close() == Counts(logged=0, dropped=0, queued=0)

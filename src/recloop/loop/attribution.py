@@ -97,7 +97,7 @@ class AttributionConfig(Config):
     purchases: tuple[str, ...] = ("purchase",)
     ratings: tuple[str, ...] = ("rating",)
     bots: BotConfig = BotConfig()
-    parts: int = Field(default=32, ge=1, le=1_024)
+    parts: int = Field(default=64, ge=1, le=1_024)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +206,8 @@ def attribute(
     shown: pl.DataFrame = pl.DataFrame(schema={USER: pl.String(), "places": pl.UInt32(), "acted": pl.UInt32()})
     for index in of_places.indices():
         places, joined = of_places.read(index, _IMPRESSIONS), of_events.read(index, _EVENTS)
+        if places.is_empty() and joined.is_empty():
+            continue
         fates = _fates(joined, places, config)
         rewarded = _rewarded(places, fates.filter(pl.col("fate") == "attributed"), config, now)
         results.write(index, rewarded)

@@ -36,6 +36,7 @@ FLAGS: dict[str, pl.DataType] = {
 }
 """Columns of the flags: one row a user and reason, with what was measured and what it was compared with."""
 
+_MOST = {USER: pl.String(), "most": pl.Int64()}
 _NORMAL = 1.4826
 _MICRO = 1_000_000
 
@@ -65,6 +66,8 @@ def flags(moments: Partitions, shown: pl.DataFrame, config: BotConfig) -> pl.Dat
     most: dict[bool, list[pl.DataFrame]] = {True: [], False: []}
     for index in moments.indices():
         frame = moments.read(index, TIMES).drop_nulls(USER).sort(USER, TIME)
+        if frame.is_empty():
+            continue
         for act, parts in most.items():
             parts.append(_most(frame.filter(pl.col(ACT) == act), config))
         found.append(_regular(frame.filter(ACT), config))
@@ -85,14 +88,14 @@ def burst_bound(most: Sequence[int], config: BotConfig) -> float:
 def _most(frame: pl.DataFrame, config: BotConfig) -> pl.DataFrame:
     """The most that each user had within the time of a burst."""
     if frame.is_empty():
-        return pl.DataFrame(schema={USER: pl.String(), "most": pl.Int64()})
+        return pl.DataFrame(schema=_MOST)
     period = f"{config.burst_seconds * _MICRO}i"
     within = frame.rolling(index_column=TIME, period=period, group_by=USER).agg(pl.len().cast(pl.Int64).alias("most"))
     return within.group_by(USER).agg(pl.col("most").max())
 
 
 def _bursts(reason: str, parts: list[pl.DataFrame], config: BotConfig) -> pl.DataFrame:
-    frame = pl.concat(parts)
+    frame = pl.concat([pl.DataFrame(schema=_MOST), *parts])
     bound = burst_bound(frame["most"].to_list(), config)
     return _flagged(frame.filter(pl.col("most") > bound), reason, pl.col("most"), bound)
 
