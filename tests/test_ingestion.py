@@ -19,10 +19,10 @@ import pytest
 
 from recloop import ingestion, sources
 from recloop.config import Config
-from recloop.data.tables import Tables, canonical_interactions, read_tables
+from recloop.data.tables import canonical_interactions, read_tables
 from recloop.errors import ConfigError, DataError, RecloopError, SourceError
 from recloop.ingestion import ingest
-from recloop.sources import Batch
+from recloop.sources import Appended
 
 SMALL = {"ingest": {"source": "synthetic", "synthetic": {"users": 20, "items": 12, "days": 10}}}
 LARGER = {"ingest": {"source": "synthetic", "synthetic": {"users": 30, "items": 12, "days": 10}}}
@@ -71,15 +71,14 @@ class Clicks:
         self.events = events
         self.impressions: Iterable[tuple[str, pl.DataFrame]] = ()
 
-    def read(self, config: Config, context: sources.SourceContext) -> Batch | None:
+    def read(self, config: Config, context: sources.SourceContext) -> Appended | None:
         known = sources.watermark(context.data, "clicks")
         if known >= self.events:
             return None
         rows = [("1", "2", number) for number in (known + 1, known + 2)]
         frame = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
-        tables = Tables(interactions=canonical_interactions(frame, "clicks"))
         name = sources.appended_name("clicks", known + 1, known + 2)
-        return Batch(name=name, tables=tables, mode="append", impressions=self.impressions)
+        return Appended(interactions=[(name, canonical_interactions(frame, "clicks"))], impressions=self.impressions)
 
 
 @pytest.fixture

@@ -136,8 +136,8 @@ CHOSEN = {
     "item_knn": {"whose": "candidate", "neighbors": 200},
     "bpr": {"negatives": 4, "epochs": 21},
     "neumf": {"epochs": 31},
-    "multvae": {"dim": 64, "learning_rate": 0.001, "epochs": 36},
-    "lightgcn": {"dim": 128, "epochs": 22},
+    "multvae": {"dim": 64, "learning_rate": 0.001, "beta": 0.5, "dropout": 0.6, "batch_size": 256, "epochs": 104},
+    "lightgcn": {"dim": 128, "layers": 2, "hidden": 0.5, "learning_rate": 0.005, "batch_size": 64, "epochs": 130},
 }
 RECBOLE = recbole.read()
 # What was published for Last.FM; docs/models/knowledge-graph.md says how the parameters were chosen.

@@ -25,7 +25,7 @@ from recloop.data import swap
 from recloop.data.tables import write_parquet
 from recloop.errors import ConfigError, DataError
 from recloop.progress import track
-from recloop.sources import Batch, SourceContext, is_appended
+from recloop.sources import Appended, Batch, SourceContext, is_appended
 
 DATA = "data"
 POINTER = "data.dvc"
@@ -96,12 +96,14 @@ def ingest(
         batch = found.source.read(options, context)
         if batch is None and not (root / DATA).exists():
             raise DataError(f"The source {name} has nothing new, and there are no data yet; ingest another one first.")
-        rows = {table: frame.height for table, frame in batch.tables.present().items()} if batch else _NOTHING
-        if batch is not None and batch.mode == "append":
-            rows = rows | _append(batch, root)
-            written = True
-        else:
-            written = batch is not None and _write(batch, root, progress)
+        match batch:
+            case None:
+                rows, written = _NOTHING, False
+            case Appended():
+                rows, written = _append(batch, root), True
+            case Batch():
+                rows = {table: frame.height for table, frame in batch.tables.present().items()}
+                written = _write(batch, root, progress)
         if written or not _is_versioned(root, lock):
             _dvc(root, lock, "add", DATA)
         pushed = _push(root, lock, progress)
@@ -180,31 +182,29 @@ def _write(batch: Batch, root: Path, progress: Progress) -> bool:
     return True
 
 
-def _append(batch: Batch, root: Path) -> dict[str, int]:
-    """Add a batch's files to ``data/``; how many impressions they hold, if any.
+def _append(batch: Appended, root: Path) -> dict[str, int]:
+    """Add files to ``data/``; how many rows they hold of each table.
 
-    The file of interactions comes last: a kill before it leaves whole files of impressions, and the next ingestion
-    goes on from there.
+    All are written before the first is added, and interactions are added last, in their order: a kill on the way leaves
+    whole files, and the next ingestion goes on from there.
     """
     data = root / DATA
     if not data.exists() and (root / POINTER).exists():
         raise DataError(
             f"{data} is missing, so nothing can be appended to it; run 'dvc pull' or 'recloop ingest' first."
         )
-    assert batch.tables.present().keys() == {"interactions"}, "an appended batch holds interactions only"
-    new, rows = swap.stage(root / SCRATCH), 0
+    new, rows = swap.stage(root / SCRATCH), dict[str, int]()
     files: list[Path] = []
-    for name, frame in batch.impressions:
-        files.append(Path("impressions", f"{name}.parquet"))
-        write_parquet(frame, new / files[-1])
-        rows += frame.height
-    files.append(_file("interactions", batch))
-    write_parquet(batch.tables.interactions, new / files[-1])
+    for table, parts in (("impressions", batch.impressions), ("interactions", batch.interactions)):
+        for name, frame in parts:
+            files.append(Path(table, f"{name}.parquet"))
+            write_parquet(frame, new / files[-1])
+            rows[table] = rows.get(table, 0) + frame.height
     for file in files:
-        assert is_appended(file), f"'{file.stem}' is not the name of an appended batch"
-        assert not (data / file).exists(), "batches are immutable"
+        assert is_appended(file), f"'{file.stem}' is not the name of an appended file"
+        assert not (data / file).exists(), "files are immutable"
         swap.adopt(new / file, data / file)
-    return {"impressions": rows} if rows else {}
+    return rows
 
 
 def _file(table: str, batch: Batch) -> Path:

@@ -191,6 +191,18 @@ def test_a_floor_of_a_metric(coverage: float, verdict: str) -> None:
     assert (broken in decision.reasons) == (verdict == "keep")
 
 
+@pytest.mark.parametrize(("bias", "verdict"), [(1.5, "promote"), (1.5001, "keep")])
+def test_a_ceiling_of_a_metric(bias: float, verdict: str) -> None:
+    ease = contender("ease", levels(0.3), metrics={"popularity_bias@10": bias})
+    rival = contender("popularity", levels(0.1), metrics={"popularity_bias@10": 9.0})
+    decision = decide([ease], baseline=rival, champion=None, config=with_floors(at_most={"popularity_bias@10": 1.5}))
+    assert decision.verdict == verdict
+    floor = {"name": "popularity_bias@10", "value": bias, "bound": 1.5, "passed": verdict == "promote"}
+    assert only(decision, "ease")["floors"] == [floor]
+    broken = "ease breaks the ceiling of popularity_bias@10: 1.5001 is above 1.5000."
+    assert (broken in decision.reasons) == (verdict == "keep")
+
+
 @pytest.mark.parametrize(("value", "verdict"), [(0.081, "promote"), (0.079, "keep")])
 def test_a_floor_of_a_slice_is_relative_to_the_champion(value: float, verdict: str) -> None:
     ease = contender("ease", levels(0.3), slices={"cold_users": (50, value)})
@@ -276,12 +288,13 @@ def test_a_handful_of_users_decides_nothing(users: int, challengers: int, verdic
     assert (unjudged in decision.reasons) == (verdict == "keep")
 
 
-def test_a_floor_of_an_unknown_metric_names_the_known_ones() -> None:
-    config = with_floors(at_least={"coverage@20": 0.1})
+@pytest.mark.parametrize("key", ["at_least", "at_most"])
+def test_a_floor_of_an_unknown_metric_names_the_known_ones(key: str) -> None:
+    config = with_floors(**{key: {"coverage@20": 0.1}})
     with pytest.raises(ConfigError) as caught:
         decide([contender("ease", levels(0.3))], baseline=POPULARITY, champion=None, config=config)
     assert str(caught.value) == (
-        "params.yaml: gate.floors.at_least names 'coverage@20', which ease does not have; add it to evaluate.metrics "
+        f"params.yaml: gate.floors.{key} names 'coverage@20', which ease does not have; add it to evaluate.metrics "
         "or choose from: ndcg@10."
     )
 

@@ -9,7 +9,7 @@ from recloop.config import parse
 from recloop.data.vocabulary import Vocabulary
 from recloop.errors import ConfigError
 from recloop.evaluation.questions import Questions, ask
-from recloop.evaluation.ranking import METRICS, EvaluateConfig, categories, evaluate
+from recloop.evaluation.ranking import METRICS, EvaluateConfig, categories, evaluate, providers
 from recloop.evaluation.slices import SLICES
 from recloop.metrics import parse as parse_metric
 from recloop.retrieval import exact
@@ -218,3 +218,26 @@ def test_an_unknown_metric_is_named(questions: Questions) -> None:
 def test_no_metric_at_all_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"params.yaml: evaluate.metrics is .*, but .*at least 1 item.*; correct"):
         settings()
+
+
+def test_exposure_of_providers_needs_a_column(questions: Questions) -> None:
+    names = ("provider_share@1", "provider_parity@1")
+    items = pl.DataFrame({"item_id": CATALOGUE.ids, "brand": ["x"] * len(CATALOGUE)})
+    plain = EvaluateConfig(metrics=("ndcg@2", *names))
+    assert list(evaluate(Fixed(SCORES), CATALOGUE, questions, plain, items=items).metrics) == ["ndcg@2"]
+    asked = plain.model_copy(update={"provider": "brand"})
+    assert list(evaluate(Fixed(SCORES), CATALOGUE, questions, asked).metrics) == ["ndcg@2"]
+    metrics = evaluate(Fixed(SCORES), CATALOGUE, questions, asked, items=items).metrics
+    assert [metrics[name] for name in names] == [1.0, 1.0]
+
+
+def test_providers_of_the_catalogue() -> None:
+    items = pl.DataFrame({"item_id": ["i9", "i3", "i1", "i2"], "brand": ["a", "c", "b", None], "tags": [["t"]] * 4})
+    assert providers(items, Vocabulary(["i1", "i2", "i3", "i4"]), "brand").tolist() == [0, -1, 1, -1]
+    for column in ("seller", "tags"):
+        with pytest.raises(ConfigError) as caught:
+            providers(items, CATALOGUE, column)
+        assert str(caught.value) == (
+            f"params.yaml: evaluate.provider is '{column}', which is no column of the items with one value a cell; "
+            "choose from: brand."
+        )

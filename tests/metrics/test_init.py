@@ -11,7 +11,7 @@ from recloop.metrics import Predictions, Ranking, Slates
 def test_every_metric_of_the_folder_is_found() -> None:
     assert metrics.names() == (
         "auc", "coverage", "diversity", "f1", "gini", "hit", "mae", "map", "mrr", "ndcg", "novelty", "popularity_bias",
-        "precision", "recall", "rmse",
+        "precision", "provider_parity", "provider_share", "recall", "rmse",
     )  # fmt: skip
     for name in metrics.names():
         assert metrics.find(name).__doc__
@@ -49,7 +49,7 @@ def test_the_depth_is_that_of_the_longest_slate_looked_at() -> None:
             "accuracy@10",
             (
                 "There is no metric 'accuracy'; choose from: auc, coverage, diversity, f1, gini, hit, mae, map, mrr, "
-                "ndcg, novelty, popularity_bias, precision, recall, rmse."
+                "ndcg, novelty, popularity_bias, precision, provider_parity, provider_share, recall, rmse."
             ),
         ),
         ("ndcg", "Metric 'ndcg' lacks the cut-off that ndcg needs; write ndcg@10."),

@@ -44,9 +44,9 @@ def keep(context: SourceContext, url: str) -> str | None:
     batch = read(Config(url=url), context)
     if batch is None:
         return None
-    assert batch.mode == "append"
-    write_parquet(batch.tables.interactions, context.data / "interactions" / f"{batch.name}.parquet")
-    return batch.name
+    (file,) = batch.interactions
+    write_parquet(file[1], context.data / "interactions" / f"{file[0]}.parquet")
+    return file[0]
 
 
 def show(url: str, *numbers: int, arm: str = "champion", places: int = 2) -> None:
@@ -75,7 +75,8 @@ def impressions(context: SourceContext, url: str) -> dict[str, pl.DataFrame]:
     files = dict(batch.impressions)
     for name, frame in files.items():
         write_parquet(frame, context.data / "impressions" / f"{name}.parquet")
-    write_parquet(batch.tables.interactions, context.data / "interactions" / f"{batch.name}.parquet")
+    for name, frame in batch.interactions:
+        write_parquet(frame, context.data / "interactions" / f"{name}.parquet")
     return files
 
 
@@ -83,7 +84,7 @@ def test_events_become_canonical_interactions(context: SourceContext, url: str):
     add(url, ("b", "u2", "i1", "purchase", 20 * SECOND + 7, None), ("a", "u1", "i2", "rating", 10 * SECOND, 3.5))
     batch = read(Config(url=url), context)
     assert batch is not None
-    frame = batch.tables.interactions
+    ((_, frame),) = batch.interactions
     assert tuple(frame.columns) == INTERACTIONS
     assert frame.schema["timestamp"] == TIMESTAMP
     assert frame.schema["value"] == pl.Float32
@@ -154,8 +155,9 @@ def test_events_that_follow_from_a_slate_say_so(context: SourceContext, url: str
         store.add_events([event, replace(event, event_id="b", timestamp=1, request_id=None)])
     batch = read(Config(url=url), context)
     assert batch is not None
-    assert tuple(batch.tables.interactions.columns) == (*INTERACTIONS, "request_id")
-    assert batch.tables.interactions["request_id"].to_list() == [None, "r1"]
+    ((_, frame),) = batch.interactions
+    assert tuple(frame.columns) == (*INTERACTIONS, "request_id")
+    assert frame["request_id"].to_list() == [None, "r1"]
     assert keep(context, url) == "feedback-1-2"
     assert tuple(read_tables(context.data).interactions.columns) == INTERACTIONS
     assert keep(context, url) is None, "the store is known again"
@@ -195,6 +197,20 @@ def test_large_numbers_of_impressions_become_several_files_of_whole_slates(
     files = impressions(context, url)
     assert list(files) == ["feedback-1-2", "feedback-3-5", "feedback-6-7"]
     assert [frame.height for frame in files.values()] == [6, 9, 6]
+
+
+def test_large_numbers_of_events_become_several_files(
+    context: SourceContext, url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "_EVENTS", 4)
+    after = Store.events_after
+    monkeypatch.setattr(Store, "events_after", lambda store, seq: after(store, seq, limit=2))
+    add(url, *((f"e{number}", "u", "i", "view", number, None) for number in range(1, 8)))
+    batch = read(Config(url=url), context)
+    assert batch is not None
+    files = dict(batch.interactions)
+    assert list(files) == ["feedback-1-4", "feedback-5-7"]
+    assert [frame.height for frame in files.values()] == [4, 3]
 
 
 def test_attribution_reads_the_data_as_it_reads_the_store(context: SourceContext, url: str, tmp_path: Path):

@@ -38,7 +38,7 @@ def test_many_csv_files_with_a_mapping(context: SourceContext) -> None:
         separator=";",
         columns={"user_id": "uid", "item_id": "sku", "timestamp": "when", "value": "stars"},
     )
-    assert (batch.name, batch.mode) == ("files", "replace")
+    assert batch.name == "files"
     assert batch.tables.interactions.rows() == [("8", "b", NOON, "rating", 1.0), ("007", "a", NEXT, "rating", 4.5)]
     assert list(batch.tables.present()) == ["interactions"]
 

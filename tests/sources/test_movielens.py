@@ -56,7 +56,7 @@ def test_the_form_with_double_colons(web: Web, context: SourceContext) -> None:
     config = served(web, "ml-1m.zip", DOUBLE_COLONS)
     web.cuts = [200]
     batch = movielens.read(config, replace(context, variant="1m"))
-    assert (batch.name, batch.mode) == ("movielens-1m", "replace")
+    assert batch.name == "movielens-1m"
     assert batch.tables.interactions.rows() == [
         ("2", "10", datetime(2000, 12, 31, 21, 33, 33, tzinfo=UTC), "rating", 3.0),
         ("1", "10", datetime(2000, 12, 31, 22, 0, tzinfo=UTC), "rating", 4.0),

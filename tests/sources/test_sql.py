@@ -57,7 +57,7 @@ def test_sqlite(context: SourceContext, shop: Path, chunk_rows: int) -> None:
         knowledge="SELECT 'item:' || id AS head, 'costs' AS relation, price AS tail FROM articles",
         chunk_rows=chunk_rows,
     )
-    assert (batch.name, batch.mode) == ("sql", "replace")
+    assert batch.name == "sql"
     tables = batch.tables
     assert tables.interactions.rows() == [
         ("1", "a", NOON, "rating", None),

@@ -39,7 +39,7 @@ def instability(shares: pl.DataFrame) -> float:
 def test_the_tables_are_canonical_and_complete(context: SourceContext) -> None:
     batch = synthetic.read(SMALL, context)
     tables = batch.tables
-    assert (batch.name, batch.mode) == ("synthetic", "replace")
+    assert batch.name == "synthetic"
     assert list(tables.present()) == ["interactions", "items", "users", "knowledge"]
     assert tables.items is not None
     assert tables.users is not None

@@ -33,6 +33,7 @@ class Floors(Config):
 
     Attributes:
         at_least: the least value of any evaluated metric, for example ``{"coverage@10": 0.01}``.
+        at_most: the largest value of any evaluated metric, for example ``{"popularity_bias@10": 1.5}``.
         slices: the largest share of the incumbent's metric that may be lost in a slice, for example
             ``{"cold_users": 0.2}``: there the challenger needs at least 80% of what the incumbent has.
         slice_users: a slice with fewer users than this is noise and is not judged.
@@ -41,6 +42,7 @@ class Floors(Config):
     """
 
     at_least: dict[str, float] = Field(default={"coverage@10": 0.01})
+    at_most: dict[str, float] = Field(default={})
     slices: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default={"cold_users": 0.2, "tail_items": 0.2})
     slice_users: int = Field(default=30, ge=1)
     latency_mean_ms: float | None = Field(default=None, gt=0)
@@ -216,12 +218,13 @@ def _check(candidates: Sequence[Contender], rivals: Sequence[Contender], config:
                     f"name it first in evaluate.metrics or empty gate.floors.slices."
                 )
     for one in candidates:
-        for name in config.floors.at_least:
-            if name not in one.metrics:
-                raise ConfigError(
-                    f"params.yaml: gate.floors.at_least names '{name}', which {one.model} does not have; add it to "
-                    f"evaluate.metrics or choose from: {', '.join(one.metrics)}."
-                )
+        for key, bounds in (("at_least", config.floors.at_least), ("at_most", config.floors.at_most)):
+            for name in bounds:
+                if name not in one.metrics:
+                    raise ConfigError(
+                        f"params.yaml: gate.floors.{key} names '{name}', which {one.model} does not have; add it to "
+                        f"evaluate.metrics or choose from: {', '.join(one.metrics)}."
+                    )
 
 
 def _incumbency(candidate: Contender, baseline: Contender, champion: Contender | None) -> str | None:
@@ -282,14 +285,25 @@ def _surely_better(comparison: Comparison, config: GateConfig) -> bool:
     return comparison.interval[0] > config.min_improvement
 
 
-def _floors(candidate: Contender, incumbent: Contender, config: GateConfig) -> tuple[list[Floor], list[str]]:
-    """All floors that can be judged, and sentences about those that break or cannot be judged."""
-    bounds, floors, remarks = config.floors, list[Floor](), list[str]()
+def _floors_of_metrics(candidate: Contender, bounds: Floors) -> tuple[list[Floor], list[str]]:
+    floors, remarks = list[Floor](), list[str]()
     for name, bound in bounds.at_least.items():
         value = candidate.metrics[name]
         floors.append(Floor(name=name, value=value, bound=bound, passed=value >= bound))
         if value < bound:
             remarks.append(f"{candidate.model} breaks the floor of {name}: {value:.4f} is below {bound:.4f}.")
+    for name, bound in bounds.at_most.items():
+        value = candidate.metrics[name]
+        floors.append(Floor(name=name, value=value, bound=bound, passed=value <= bound))
+        if value > bound:
+            remarks.append(f"{candidate.model} breaks the ceiling of {name}: {value:.4f} is above {bound:.4f}.")
+    return floors, remarks
+
+
+def _floors(candidate: Contender, incumbent: Contender, config: GateConfig) -> tuple[list[Floor], list[str]]:
+    """All floors that can be judged, and sentences about those that break or cannot be judged."""
+    bounds = config.floors
+    floors, remarks = _floors_of_metrics(candidate, bounds)
     for name, loss in bounds.slices.items():
         users = candidate.slices[name]["users"]
         if users < bounds.slice_users:

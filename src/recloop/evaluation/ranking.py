@@ -23,6 +23,7 @@ from recloop.data.sequences import Examples
 from recloop.data.tables import TIMESTAMP
 from recloop.data.vocabulary import UNKNOWN, Vocabulary
 from recloop.devices import DeviceName
+from recloop.errors import ConfigError
 from recloop.evaluation.questions import Questions
 from recloop.evaluation.significance import bootstrap_mean
 from recloop.evaluation.slices import SLICES
@@ -50,6 +51,8 @@ class EvaluateConfig(Config):
         mask_seen: do not recommend what is in the context, and do not ask for it.
         max_examples: ask at most about so many users as this many questions allow; null asks about all.
         max_slates: how many slates, evenly spaced over the questions, are stored.
+        provider: the column of the items that names who provides each; without it, provider_share and provider_parity
+            are not defined.
         bootstrap_samples: how often users are resampled for an interval.
         seed: seeds the draw of users and the bootstrap.
         device: where to compute.
@@ -60,6 +63,7 @@ class EvaluateConfig(Config):
     mask_seen: bool = True
     max_examples: int | None = Field(default=200_000, ge=1)
     max_slates: int = Field(default=1000, ge=0)
+    provider: str | None = None
     bootstrap_samples: int = Field(default=1000, ge=100)
     seed: Seed = 0
     device: DeviceName = "auto"
@@ -127,11 +131,13 @@ def evaluate(
         catalogue: what the model's item indices mean.
         questions: see `recloop.evaluation.questions.ask`.
         config: which metrics.
-        items: attributes of items; the column `categories` makes diversity defined.
+        items: attributes of items; the column `categories` makes diversity defined, and the one that
+            `config.provider` names makes provider_share and provider_parity so.
         progress: wraps an iterable of steps and shows it under a description.
 
     Raises:
-        ConfigError: a metric is unknown, or its cut-off is missing or superfluous.
+        ConfigError: a metric is unknown, or its cut-off is missing or superfluous; or `config.provider` is no column
+            of `items` with one value a cell.
     """
     wanted = [parse(name) for name in dict.fromkeys(config.metrics)]
     examples = questions.examples(catalogue)
@@ -142,6 +148,9 @@ def evaluate(
             items=answers.items,
             popularity=questions.popularity(catalogue),
             features=None if items is None else categories(items, catalogue),
+            providers=None
+            if items is None or config.provider is None
+            else providers(items, catalogue, config.provider),
         ),
     }
     rows, user = np.unique(examples.users, return_inverse=True)
@@ -156,7 +165,9 @@ def evaluate(
             per_example[metric.name] = metric(given[metric.takes])
             values = _per_user(per_example[metric.name], user, len(rows))
         else:
-            metrics[metric.name] = float(metric(given[metric.takes]))
+            value = float(metric(given[metric.takes]))
+            if not np.isnan(value):
+                metrics[metric.name] = value
             continue
         if not np.isnan(values).all():
             users[metric.name] = pl.Series(values, nan_to_null=True)
@@ -196,6 +207,26 @@ def categories(items: pl.DataFrame, catalogue: Vocabulary) -> sparse.csr_matrix 
     known = item != UNKNOWN
     cells = (np.ones(np.count_nonzero(known), dtype=np.float32), (item[known], name[known]))
     return sparse.csr_matrix(cells, shape=(len(catalogue), len(names)))
+
+
+def providers(items: pl.DataFrame, catalogue: Vocabulary, column: str) -> NDArray[np.int64]:
+    """Who provides each item of `catalogue`, int64 (I,): ranks of the names in `column`, -1 where there is none.
+
+    Raises:
+        ConfigError: `items` has no such column, or its cells are lists.
+    """
+    choices = [name for name, kind in items.schema.items() if name != ITEM and not kind.is_nested()]
+    if column not in choices:
+        raise ConfigError(
+            f"params.yaml: evaluate.provider is '{column}', which is no column of the items with one value a cell; "
+            f"choose from: {', '.join(choices) or 'none, the items have no such column'}."
+        )
+    named = items.select(ITEM, pl.col(column).cast(pl.String)).drop_nulls()
+    item = catalogue.encode(named[ITEM])
+    named, item = named.filter(pl.Series(item != UNKNOWN)), item[item != UNKNOWN]
+    provider = np.full(len(catalogue), -1, dtype=np.int64)
+    provider[item] = Vocabulary(named[column]).encode(named[column])
+    return provider
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """What metrics are computed from: ranks of the right answers, slates, and predicted ratings.
 
-Shapes: E examples, T targets of all examples, K positions of a slate, I items of the catalogue, C features.
+Shapes: E examples, T targets of all examples, K positions of a slate, I items of the catalogue, C features,
+P providers.
 """
 
 from dataclasses import dataclass
@@ -63,11 +64,14 @@ class Slates:
         popularity: int64 (I,), training events an item.
         features: non-negative features of the items, sparse (I, C), such as one column a category, or the training
             users of each item; a row of zeros where nothing is known. `None` where there are none.
+        providers: int64 (I,), the provider of each item from 0 to P - 1, every one of them occurring; -1 where it is
+            not known. `None` where nobody asked.
     """
 
     items: NDArray[np.int64]
     popularity: NDArray[np.int64]
     features: sparse.csr_matrix | None = None
+    providers: NDArray[np.int64] | None = None
 
     def top(self, k: int) -> NDArray[np.int64]:
         """The first `k` items of each slate, (E, k)."""
@@ -78,6 +82,19 @@ class Slates:
         """How many of the first `k` places each item took, (I,)."""
         shown = self.top(k)
         return np.bincount(shown[shown >= 0], minlength=len(self.popularity))
+
+    def provider_shares(self, k: int) -> tuple[Floats, Floats]:
+        """What share of the first `k` places, and of the catalogue, each provider has, (P,) twice.
+
+        Places and items without a known provider are left out of both. Empty where no provider is known, and the
+        shares of places are NaN where none was filled.
+        """
+        providers = np.full(len(self.popularity), -1) if self.providers is None else self.providers
+        known = providers >= 0
+        places = np.bincount(providers[known], weights=self.exposure(k)[known])
+        owned = np.bincount(providers[known])
+        total = float(places.sum()) or float("nan")
+        return places / total, owned / max(int(owned.sum()), 1)
 
     def mean(self, per_item: Floats, k: int) -> Floats:
         """The mean of an (I,) quantity over the first `k` items of each slate, (E,); NaN for an empty slate."""

@@ -4,17 +4,17 @@ A new source is a new file in this folder; nothing else has to be edited. The mo
 
 - `Config`: a subclass of `recloop.config.Config`, the options under ``ingest.<module>`` in `params.yaml`;
 - `VARIANTS`: the names behind a dash, as in ``movielens-100k``; an empty tuple if the source has no variants;
-- `read(config, context) -> Batch | None`: reads everything, writes nothing below `context.data`; `None` says that there
-  is nothing new.
+- `read(config, context) -> Batch | Appended | None`: reads everything, writes nothing below `context.data`; `None` says
+  that there is nothing new.
 
-A batch either replaces the data or is appended to them:
+What was read either replaces the data or is appended to them:
 
-- ``replace``: `tables` are the whole data from now on; interactions go to ``data/interactions/<name>.parquet``, all
-  other tables to ``data/<table>.parquet``. Batches that were appended earlier stay.
-- ``append``: `tables` holds interactions only. They become one more immutable file, named by
-  `appended_name(source, first, last)`, where `first` and `last` number the events of the source; the largest `last` is
-  the source's watermark (`watermark`), so what was ingested is known from the data alone. `impressions` of the source
-  become files of ``data/impressions/`` that are named alike, by numbers of their own.
+- `Batch`: its tables are the whole data from now on; interactions go to ``data/interactions/<name>.parquet``, all other
+  tables to ``data/<table>.parquet``. Files that were appended earlier stay.
+- `Appended`: interactions become further immutable files, named by `appended_name(source, first, last)`, where `first`
+  and `last` number the events of the source; the largest `last` is the source's watermark (`watermark`), so what was
+  ingested is known from the data alone. Impressions become files of ``data/impressions/`` that are named alike, by
+  numbers of their own.
 """
 
 import importlib
@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Protocol, cast
 
 import polars as pl
 
@@ -66,18 +66,27 @@ class SourceContext:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What a source read.
+    """What a source read that is the whole data.
 
     Attributes:
         name: stem of the interactions file.
         tables: canonical tables.
-        mode: whether they replace the data or are appended to them.
-        impressions: of an appended batch, name and content of each file of impressions, made as they are asked for.
     """
 
     name: str
     tables: Tables
-    mode: Literal["replace", "append"] = "replace"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Appended:
+    """What a source read that comes to the data: name and content of each file, made as they are asked for.
+
+    Attributes:
+        interactions: at least one file, in the order of the source's numbers.
+        impressions: any number of files, likewise; they are asked for first.
+    """
+
+    interactions: Iterable[tuple[str, pl.DataFrame]]
     impressions: Iterable[tuple[str, pl.DataFrame]] = ()
 
 
@@ -87,7 +96,7 @@ class Source(Protocol):
     Config: type[Config]
     VARIANTS: tuple[str, ...]
 
-    def read(self, config: Any, context: SourceContext) -> Batch | None:
+    def read(self, config: Any, context: SourceContext) -> Batch | Appended | None:
         """Read the source.
 
         Raises:

@@ -1,9 +1,9 @@
-"""What people did with the recommendations: the store's events since the last ingestion, as one more immutable file.
+"""What people did with the recommendations: the store's events since the last ingestion, as further immutable files.
 
-The file is named by the first and the last `seq` that it holds, so the data themselves say how far the store has been
-read, and reading again without new events gives nothing. What those people were shown comes with their events: the new
-slates of the store become files of impressions, named by the first and last `seq` of their slates. Slates of a shadow
-were shown to nobody and stay in the store.
+A file is named by the first and the last `seq` that it holds, so the data themselves say how far the store has been
+read, and reading again without new events gives nothing. Memory holds one file at a time. What those people were shown
+comes with their events: the new slates of the store become files of impressions, named by the first and last `seq` of
+their slates. Slates of a shadow were shown to nobody and stay in the store.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,14 +15,16 @@ from pydantic import Field
 
 from recloop.columns import ARM, EVENT, IMPRESSIONS, ITEM, POSITION, REQUEST, TIME, USER, VALUE
 from recloop.config import Config as Base
-from recloop.data.tables import TIMESTAMP, Tables, canonical_interactions, read_parquet
+from recloop.data.tables import TIMESTAMP, canonical_interactions, read_parquet
 from recloop.errors import SourceError
-from recloop.sources import Batch, SourceContext, appended_name, newest, watermark
+from recloop.sources import Appended, SourceContext, appended_name, newest, watermark
 from recloop.store import Store
 
 VARIANTS: tuple[str, ...] = ()
 _SOURCE = "feedback"
 _COMPARED = 100
+_EVENTS = 1_000_000
+"""Events in one file, about."""
 _PLACES = 1_000_000
 """Impressions in one file, about."""
 
@@ -35,11 +37,11 @@ class Config(Base):
     )
 
 
-def read(config: Config, context: SourceContext) -> Batch | None:
+def read(config: Config, context: SourceContext) -> Appended | None:
     """The events that the data folder does not hold yet; `None` if there are none.
 
-    An event without a value gets the value 1. Event types are kept as they are. If any event names the request that it
-    followed from, the interactions have a column `request_id`.
+    An event without a value gets the value 1. Event types are kept as they are. If any event of a file names the
+    request that it followed from, the file has a column `request_id`.
 
     Raises:
         StoreError: the store cannot be reached or is damaged.
@@ -49,17 +51,9 @@ def read(config: Config, context: SourceContext) -> Batch | None:
     known = watermark(context.data, _SOURCE)
     with Store.open(config.url, root=context.root) as store:
         require_origin(store, context.data)
-        batches = cast("Iterable[pl.DataFrame]", context.progress(store.events_after(known), _SOURCE))
-        parts = [(frame["seq"][0], frame["seq"][-1], _interactions(frame)) for frame in batches]
-    if not parts:
-        return None
-    name = appended_name(_SOURCE, parts[0][0], parts[-1][1])
-    events = pl.concat([part for _, _, part in parts]).sort(TIME, USER, ITEM, EVENT, VALUE, REQUEST)
-    if events[REQUEST].null_count() == events.height:
-        events = events.drop(REQUEST)
-    return Batch(
-        name=name, tables=Tables(interactions=events), mode="append", impressions=_impressions(config, context)
-    )
+        if not store.count_events(after=known):
+            return None
+    return Appended(interactions=_events(config, context, known), impressions=_impressions(config, context))
 
 
 def require_origin(store: Store, data: Path) -> None:
@@ -100,6 +94,26 @@ def _interactions(events: pl.DataFrame) -> pl.DataFrame:
         pl.col(VALUE).fill_null(1.0).cast(pl.Float32),
         REQUEST,
     )
+
+
+def _events(config: Config, context: SourceContext, known: int) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Name and content of the files of events after `known`."""
+    with Store.open(config.url, root=context.root) as store:
+        waiting: list[pl.DataFrame] = []
+        for frame in cast("Iterable[pl.DataFrame]", context.progress(store.events_after(known), _SOURCE)):
+            waiting.append(frame)
+            if sum(part.height for part in waiting) >= _EVENTS:
+                yield _file_of_events(pl.concat(waiting))
+                waiting = []
+        if waiting:
+            yield _file_of_events(pl.concat(waiting))
+
+
+def _file_of_events(rows: pl.DataFrame) -> tuple[str, pl.DataFrame]:
+    events = _interactions(rows).sort(TIME, USER, ITEM, EVENT, VALUE, REQUEST)
+    if events[REQUEST].null_count() == events.height:
+        events = events.drop(REQUEST)
+    return appended_name(_SOURCE, rows["seq"][0], rows["seq"][-1]), events
 
 
 def _impressions(config: Config, context: SourceContext) -> Iterator[tuple[str, pl.DataFrame]]:
