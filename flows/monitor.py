@@ -1,79 +1,55 @@
 """Does the world differ from what the champion knows? A daily look at drift and feedback, with a recorded verdict."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import polars as pl
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.events import emit_event
 from prefect.states import Completed, Failed, State
-from pydantic import Field
 
 from flows import terminal
 from flows.ingest import FEEDBACK
 from flows.project import exclusive
 from flows.stages import run_stages
-from recloop.config import Config, load_params, parse, section
-from recloop.data.tables import read_json
+from recloop.columns import ITEM
+from recloop.config import load_params, parse, section
+from recloop.data.tables import read_json, read_parquet
 from recloop.errors import RecloopError
-from recloop.loop.deployments import BUNDLE, POINTER
+from recloop.loop.clicks import click_rates
+from recloop.loop.decision import (
+    MONITOR,
+    Inputs,
+    MonitorConfig,
+    Outcome,
+    age_days,
+    decide,
+    drift_looks,
+    last_flight,
+)
+from recloop.loop.deployments import BUNDLE, BUNDLES, POINTER
+from recloop.models.storage import VOCABULARY
 from recloop.sources import feedback, watermark
 from recloop.store import Store
 
 RETRAIN_EVENT = "recloop.monitor.retrain"
 RESOURCE = {"prefect.resource.id": "recloop.monitor", "prefect.resource.name": "monitor"}
 DRIFT = Path("artifacts/drift/drift.json")
-
-Verdict = Literal["wait", "retrain", "alert"]
-
-
-class MonitorConfig(Config):
-    """When to retrain.
-
-    Attributes:
-        min_new_events: retrain once the store holds this many events that the data do not.
-        on_drift: what to do when the newest window has drifted from the champion's: ``retrain`` if there are new
-            events to learn from (``alert`` if not), always ``alert``, or ``ignore``.
-    """
-
-    min_new_events: int = Field(default=1000, ge=1, description="Events in the store that make retraining worth while.")
-    on_drift: Literal["retrain", "alert", "ignore"] = Field(default="retrain", description="What drift leads to.")
-
-
-def decide(config: MonitorConfig, new_events: int, drift: str | None) -> tuple[Verdict, list[str]]:
-    """The verdict and its reasons.
-
-    Args:
-        config: the rules.
-        new_events: how many events the store holds that the data do not.
-        drift: verdict of the drift stage; `None` if there is nothing yet that could drift.
-    """
-    enough = new_events >= config.min_new_events
-    bound = f"{'at least' if enough else 'fewer than'} {config.min_new_events:,}"
-    reasons = [f"{new_events:,} new events, {bound}."]
-    if drift is None:
-        reasons.append("Drift is not known: no model has been trained yet.")
-    elif drift == "drift":
-        reasons.append("The newest window has drifted from what the champion was trained on.")
-    else:
-        reasons.append(f"Drift: {drift}.")
-    if enough:
-        return "retrain", reasons
-    if drift != "drift" or config.on_drift == "ignore":
-        return "wait", reasons
-    if config.on_drift == "alert" or not new_events:
-        if not new_events:
-            reasons.append("There is nothing new to learn from, so retraining would not help.")
-        return "alert", reasons
-    return "retrain", reasons
+_LOOKED_AT = 100_000
+"""Newest events whose items are looked up."""
 
 
 @flow(name="monitor")
-def monitor() -> State:
-    """Check drift and new feedback, decide whether to retrain, record the decision; 'retrain' starts the flow retrain.
+def monitor(*, retrain: bool = False) -> State:
+    """Check drift, feedback and clicks, decide whether to retrain, record it; 'retrain' starts the flow retrain.
 
     The rules stand in params.yaml under monitor.
+
+    Args:
+        retrain: Ask for retraining, whatever the rules say.
     """
     log = get_run_logger()
     try:
@@ -84,7 +60,7 @@ def monitor() -> State:
             origin = parse(feedback.Config, options, f"params.yaml: ingest.{FEEDBACK}")
             if (working.root / BUNDLE).is_dir():
                 run_stages(working, only=["drift"], force=is_about_another_model(working.root))
-            record = look(working.root, config, origin)
+            record = look(working.root, config, origin, "A person" if retrain else None)
     except RecloopError as error:
         return Failed(message=str(error))
     if record["verdict"] == "retrain":
@@ -104,41 +80,70 @@ def is_about_another_model(root: Path) -> bool:
 
 
 @task(name="decide", task_run_name="decide")
-def look(root: Path, config: MonitorConfig, origin: feedback.Config) -> Mapping[str, Any]:
+def look(root: Path, config: MonitorConfig, origin: feedback.Config, asked_by: str | None = None) -> Mapping[str, Any]:
     """Read the store and the drift report, decide, and record it in the store and in the UI.
 
     Args:
         root: the project's folder.
         config: the rules.
         origin: where ingestion takes feedback from.
+        asked_by: who asks for retraining, if anybody.
     """
     report = _report(root)
-    new_events = _new_events(root, origin)
     drift = report["verdict"] if report else None
-    verdict, reasons = decide(config, new_events, drift)
-    record = {
-        "verdict": verdict,
-        "reasons": reasons,
-        "new_events": new_events,
-        "drift": drift,
-        "rules": config.model_dump(),
-    }
+    with Store.open(origin.url, root=root) as events:
+        new_events, watermark_, unknown = _new_events(root, events)
     with Store.open(root=root) as store:
-        store.decide("monitor", verdict, record)
-    get_run_logger().info("%s: %s", verdict, " ".join(reasons))
-    create_markdown_artifact(
-        "\n".join([f"# {verdict}", *(f"- {reason}" for reason in reasons)]),
-        key="monitor",
-        description=f"{verdict}: {reasons[0]}",
-    )
+        now = time.time_ns() // 1_000
+        champion = store.champion()
+        found = Inputs(
+            new_events=new_events,
+            watermark=watermark_,
+            drift=drift,
+            drift_looks=drift_looks(store, drift),
+            age_days=age_days(store, now),
+            unknown_share=unknown,
+            clicks=click_rates(store, champion.bundle, now=now) if champion else None,
+            asked_by=asked_by,
+        )
+        outcome = decide(found, config, now=now, flight=last_flight(store, alone=True))
+        record = outcome.record()
+        store.decide(MONITOR, outcome.verdict, record)
+    get_run_logger().info("%s: %s", outcome.verdict, " ".join(outcome.reasons))
+    create_markdown_artifact(page(outcome), key="monitor", description=f"{outcome.verdict}: {outcome.reasons[0]}")
     return record
 
 
-def _new_events(root: Path, origin: feedback.Config) -> int:
+def page(outcome: Outcome) -> str:
+    """The verdict, its reasons, and every figure against its bound."""
+    lines = [f"# {outcome.verdict}", *(f"- {reason}" for reason in outcome.reasons)]
+    lines += ["", "| figure | found | fires at | fires |", "| --- | --- | --- | --- |"]
+    for trigger in outcome.triggers:
+        value = "unknown" if trigger.value is None else trigger.value
+        shown = f"{value:.4g}" if isinstance(value, float) else value
+        lines.append(f"| {trigger.name} | {shown} | {trigger.bound} | {'yes' if trigger.fires else 'no'} |")
+    return "\n".join(lines)
+
+
+def _new_events(root: Path, store: Store) -> tuple[int, int, float | None]:
+    """How many events the data do not hold, up to which `seq`, and their share on items that the champion lacks."""
     data = root / "data"
-    with Store.open(origin.url, root=root) as store:
-        feedback.require_origin(store, data)
-        return store.count_events(after=watermark(data, FEEDBACK))
+    feedback.require_origin(store, data)
+    known, last = watermark(data, FEEDBACK), store.last_event_seq()
+    catalogue = _catalogue(root)
+    if catalogue is None or last <= known:
+        return store.count_events(after=known), last, None
+    newest = list(store.events_after(max(known, last - _LOOKED_AT)))
+    items = pl.concat([frame[ITEM] for frame in newest])
+    return store.count_events(after=known), last, 1 - float(items.is_in(catalogue.implode()).mean() or 0)
+
+
+def _catalogue(root: Path) -> pl.Series | None:
+    """The items of the champion, if there is one."""
+    if not (root / POINTER).is_file():
+        return None
+    items = root / BUNDLES / read_json(root / POINTER)["bundle"] / VOCABULARY
+    return read_parquet(items)[ITEM] if items.is_file() else None
 
 
 def _report(root: Path) -> dict[str, Any] | None:

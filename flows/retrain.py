@@ -10,34 +10,50 @@ from prefect.states import Completed, Failed, State
 from flows import terminal
 from flows.deploy import put_in_charge
 from flows.ingest import FEEDBACK, sentence, take_in
-from flows.project import exclusive
+from flows.project import Log, Project, exclusive
 from flows.stages import run_stages, summary
 from recloop.data.tables import read_json
 from recloop.errors import RecloopError
+from recloop.loop.decision import DONE, FAILED, begin, end, open_request
 from recloop.loop.deployments import why_spent
 from recloop.store import Store
 
 
 @flow(name="retrain")
-def retrain(*, deploy: bool = True) -> State:
+def retrain(*, deploy: bool = True, only_if_asked: bool = False) -> State:
     """Take in the feedback of the store, run every stage, and put the winner in charge if the gate promotes it.
 
     Args:
         deploy: Put the winner in charge; if not, only package it.
+        only_if_asked: Do nothing unless the flow monitor has decided to retrain and no run has answered that yet.
     """
     log = get_run_logger()
     try:
-        with exclusive(log) as working:
-            report = take_in(working, FEEDBACK, log)
-            states = run_stages(working)
-            decision = read_json(working.root / "artifacts/gate/decision.json")
-            outcome = f"Gate: {decision['verdict']} ({decision['reasons'][0]})"
-            if deploy and decision["verdict"] == "promote":
-                spent = None if states.get("gate") == "Completed" else _why_spent(working.root, decision)
-                outcome = spent or put_in_charge(working, "promote", decision["reasons"][0])
+        with exclusive(log) as working, Store.open(root=working.root) as store:
+            asked = open_request(store)
+            if only_if_asked and asked is None:
+                return Completed(message="Nothing was done: the last decision to retrain was carried out already.")
+            flight = begin(store, asked.seq if asked else None)
+            try:
+                message = _carried_out(working, log, deploy=deploy)
+            except RecloopError as error:
+                end(store, flight, FAILED, str(error))
+                raise
+            end(store, flight, DONE, message)
     except RecloopError as error:
         return Failed(message=str(error))
-    return Completed(message=f"{sentence(report)} {summary(states)} {outcome}")
+    return Completed(message=message)
+
+
+def _carried_out(working: Project, log: Log, *, deploy: bool) -> str:
+    report = take_in(working, FEEDBACK, log)
+    states = run_stages(working)
+    decision = read_json(working.root / "artifacts/gate/decision.json")
+    outcome = f"Gate: {decision['verdict']} ({decision['reasons'][0]})"
+    if deploy and decision["verdict"] == "promote":
+        spent = None if states.get("gate") == "Completed" else _why_spent(working.root, decision)
+        outcome = spent or put_in_charge(working, "promote", decision["reasons"][0])
+    return f"{sentence(report)} {summary(states)} {outcome}"
 
 
 def _why_spent(root: Path, decision: Mapping[str, Any]) -> str | None:

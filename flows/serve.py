@@ -38,6 +38,7 @@ def deployments() -> "list[RunnerDeployment]":
         name="monitor asks for retraining",
         expect={monitor.RETRAIN_EVENT},
         match={"prefect.resource.id": monitor.RESOURCE["prefect.resource.id"]},
+        parameters={"only_if_asked": True},
     )
     flows = {
         ingest.ingest: {},

@@ -1,50 +1,19 @@
 import shutil
 from pathlib import Path
-from typing import Any
 
+import polars as pl
 import pytest
 
-from flows.monitor import MonitorConfig, decide, monitor
-from recloop.data.tables import read_json
+from flows.monitor import monitor
+from recloop.data.tables import read_json, write_parquet
 from recloop.ingestion import ingest
 from recloop.loop import deployments
+from recloop.loop.decision import begin
 from recloop.store import Event, Store
 from tests.flows.outcomes import artifacts, tasks
 from tests.flows.scratch import dvc, runs
 
-CONFIG = MonitorConfig(min_new_events=1000)
 UNKNOWN = "Drift is not known: no model has been trained yet."
-DRIFTED = "The newest window has drifted from what the champion was trained on."
-
-
-@pytest.mark.parametrize(
-    ("rules", "new_events", "drift", "verdict", "reasons"),
-    [
-        ({}, 999, None, "wait", ["999 new events, fewer than 1,000.", UNKNOWN]),
-        ({}, 1000, None, "retrain", ["1,000 new events, at least 1,000.", UNKNOWN]),
-        ({}, 12, "stable", "wait", ["12 new events, fewer than 1,000.", "Drift: stable."]),
-        ({}, 12, "insufficient", "wait", ["12 new events, fewer than 1,000.", "Drift: insufficient."]),
-        ({}, 12, "drift", "retrain", ["12 new events, fewer than 1,000.", DRIFTED]),
-        (
-            {},
-            0,
-            "drift",
-            "alert",
-            [
-                "0 new events, fewer than 1,000.",
-                DRIFTED,
-                "There is nothing new to learn from, so retraining would not help.",
-            ],
-        ),
-        ({"on_drift": "alert"}, 12, "drift", "alert", ["12 new events, fewer than 1,000.", DRIFTED]),
-        ({"on_drift": "alert"}, 2000, "drift", "retrain", ["2,000 new events, at least 1,000.", DRIFTED]),
-        ({"on_drift": "ignore"}, 12, "drift", "wait", ["12 new events, fewer than 1,000.", DRIFTED]),
-    ],
-)
-def test_the_verdict_and_its_reasons(
-    rules: dict[str, Any], new_events: int, drift: str | None, verdict: str, reasons: list[str]
-):
-    assert decide(CONFIG.model_copy(update=rules), new_events, drift) == (verdict, reasons)
 
 
 def looked_at(folder: Path) -> str:
@@ -81,8 +50,34 @@ class TestFlow:
         assert (decision.kind, decision.verdict) == ("monitor", "wait")
         assert decision.record["new_events"] == 2
         assert decision.record["drift"] == "stable"
-        assert decision.record["rules"] == {"min_new_events": 3, "on_drift": "retrain"}
-        assert set(artifacts(state)) == {"drift", "monitor"}
+        assert decision.record["rules"]["min_new_events"] == 3
+        assert decision.record["watermark"] == 2
+        shown = artifacts(state)
+        assert set(shown) == {"drift", "monitor"}
+        assert "| new_events | 2 | at least 3 | no |" in shown["monitor"].data
+        assert "| clicks | unknown | surely at least 20% lost | no |" in shown["monitor"].data
+
+    def test_a_person_may_ask_for_retraining(self, flowing: Path):
+        state = monitor(retrain=True, return_state=True)
+        assert state.message == f"retrain: 0 new events, fewer than 3. {UNKNOWN} A person asks for it."
+
+    def test_items_that_the_champion_does_not_know_are_counted(self, flowing: Path):
+        dvc(flowing, "repro")
+        with Store.open(root=flowing) as store:
+            bundle = deployments.promote(flowing, store, reason="first").bundle
+        known = pl.DataFrame({"item_id": ["i0", "i7"]})
+        write_parquet(known, flowing / "artifacts/bundles" / bundle / "vocabulary.parquet")
+        fill(flowing, 2)
+        assert monitor(return_state=True).is_completed()
+        with Store.open(root=flowing) as store:
+            assert store.decisions(kind="monitor")[0].record["inputs"]["unknown_share"] == 0.5
+
+    def test_a_retraining_that_was_cut_short_is_made_up_for(self, flowing: Path):
+        with Store.open(root=flowing) as store:
+            begin(store, None)
+        state = monitor(return_state=True)
+        assert (state.message or "").endswith("The last retraining was cut short, so what it was for is not done.")
+        assert (state.message or "").startswith("retrain: ")
 
     def test_it_looks_at_the_champion_in_charge_also_after_a_rollback(self, flowing: Path):
         dvc(flowing, "repro")

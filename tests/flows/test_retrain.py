@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.deploy import Action, deploy
+from flows.monitor import monitor
 from flows.retrain import retrain
 from recloop.store import Store
 from tests.flows.outcomes import artifacts, tasks
@@ -49,6 +50,29 @@ def test_feedback_reaches_the_data_and_the_winner_takes_over(flowing: Path):
     again = retrain(return_state=True)
     assert again.message is not None
     assert again.message.endswith(f"Bundle {first} (popularity) is already in charge.")
+
+
+def test_a_decision_is_carried_out_once_and_how_it_went_is_recorded(flowing: Path):
+    idle = retrain(only_if_asked=True, return_state=True)
+    assert idle.message == "Nothing was done: the last decision to retrain was carried out already."
+    assert runs(flowing) == []
+    fill(flowing, 3)
+    assert (monitor(return_state=True).message or "").startswith("retrain: ")
+    script = (flowing / "stage.py").read_text()
+    (flowing / "stage.py").write_text("raise SystemExit(3)")
+    assert retrain(only_if_asked=True, return_state=True).is_failed()
+    (flowing / "stage.py").write_text(script)
+    done = retrain(only_if_asked=True, return_state=True)
+    assert done.is_completed(), done.message
+    ran = runs(flowing)
+    assert retrain(only_if_asked=True, return_state=True).message == idle.message
+    assert runs(flowing) == ran
+    with Store.open(root=flowing) as store:
+        rows = store.decisions(kind="retrain")[::-1]
+        asked = store.decisions(kind="monitor")[0].seq
+    assert [row.verdict for row in rows] == ["begun", "failed", "begun", "done"]
+    assert [rows[0].record["answers"], rows[2].record["answers"]] == [asked, asked]
+    assert rows[3].record == {"begun": rows[2].seq, "outcome": done.message}
 
 
 def test_without_deploying_the_winner_is_only_packaged(flowing: Path):

@@ -43,7 +43,7 @@ class Decision:
     Attributes:
         seq: grows with time.
         timestamp: when, microseconds since 1970 UTC.
-        kind: who decided: gate, drift ...
+        kind: who decided: gate, monitor, retrain ...
         verdict: in one word.
         record: all of it, as JSON values.
     """
@@ -94,10 +94,11 @@ def decide(engine: Engine, *, kind: str, verdict: str, record: Mapping[str, Any]
     return Decision(seq=seq, **values)
 
 
-def decisions(engine: Engine, limit: int) -> list[Decision]:
-    """The last `limit` decisions, newest first."""
+def decisions(engine: Engine, limit: int, kind: str | None) -> list[Decision]:
+    """The last `limit` decisions, newest first; those of one `kind` alone if it is given."""
+    query = select(DECISIONS).order_by(DECISIONS.c.seq.desc()).limit(limit)
     with reading(engine) as connection:
-        rows = connection.execute(select(DECISIONS).order_by(DECISIONS.c.seq.desc()).limit(limit)).mappings().all()
+        rows = connection.execute(query if kind is None else query.where(DECISIONS.c.kind == kind)).mappings().all()
     return [Decision(**row) for row in rows]
 
 

@@ -153,6 +153,6 @@ class Store:
         """Record a decision with everything that led to it."""
         return records.decide(self._engine, kind=kind, verdict=verdict, record=record, timestamp=self._clock())
 
-    def decisions(self, limit: int = 20) -> list[Decision]:
-        """The last decisions, newest first."""
-        return records.decisions(self._engine, limit)
+    def decisions(self, limit: int = 20, kind: str | None = None) -> list[Decision]:
+        """The last decisions, newest first; those of one `kind` alone if it is given."""
+        return records.decisions(self._engine, limit, kind)
