@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,20 @@ def test_a_cpu_multiplies_in_bfloat16_where_it_can_and_that_is_quicker(
     with devices.autocast(torch.device("cpu"), large=False):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
     assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+def test_few_programs_of_products_are_kept_unless_the_environment_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "cpuinfo").write_text("flags\t: avx512_bf16\n", encoding="ascii")
+    monkeypatch.setattr(devices, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(devices, "_time_of_bfloat16", lambda: 0.25)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setenv("LRU_CACHE_CAPACITY", "99")
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+    assert devices.multiplies_bfloat16(torch.device("cpu"))
+    assert os.environ["LRU_CACHE_CAPACITY"] == "99"
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "16"
 
 
 def test_a_product_is_timed_in_both_types_once(monkeypatch: pytest.MonkeyPatch) -> None:

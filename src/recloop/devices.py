@@ -20,6 +20,8 @@ _CPUINFO = Path("/proc/cpuinfo")
 _KINDS = (torch.bfloat16, torch.float32)
 _TURNS = 10
 _WORTH_IT = 2 / 3
+_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+_KEPT = "16"
 
 
 def choose(name: DeviceName = "auto") -> torch.device:
@@ -51,12 +53,16 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
     A CPU needs instructions for it, AMX tiles or AVX-512 BF16; but with the latter a product takes from a quarter of
     the time of float32 to twice as long, by the maker. So a product is timed in both, once a process, and bfloat16 must
-    take at most two thirds.
+    take at most two thirds. Before that, the library behind these products is told to keep few of the programs that it
+    writes for them: it writes one for each number of rows, and a thousand of them take a gigabyte and more time.
     """
     if device.type == "cuda":
         return True
-    able = device.type == "cpu" and torch.backends.mkldnn.is_available() and _has_bfloat16()
-    return able and _time_of_bfloat16() <= _WORTH_IT
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available() or not _has_bfloat16():
+        return False
+    for variable in _CACHES:
+        os.environ.setdefault(variable, _KEPT)
+    return _time_of_bfloat16() <= _WORTH_IT
 
 
 def _has_bfloat16() -> bool:
