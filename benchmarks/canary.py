@@ -106,7 +106,7 @@ def table(record: dict[str, Any]) -> str:
         "# How canaries end",
         "",
         "Written by `python -m benchmarks.canary`, which says what is simulated. A canary that is no different should",
-        f"end by the interval in at most {record['config']['alpha']:.0%} of all cases; what is undecided is taken back.",
+        f"end by the interval in at most {record['config']['alpha']:.0%} of all cases; the undecided are taken back.",
         "",
         "| lift | share of people | runs | promoted | taken back | undecided | median days | traffic seen | at most |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
