@@ -70,7 +70,7 @@ def test_shapes_must_fit() -> None:
     )
     with pytest.raises(DataError, match="must have one row a slate and one column a place"):
         SlateLog(rewards=[1, 0], propensities=[1, 1], targets=[1, 1])
-    with pytest.raises(DataError, match="users has 1 rows, but rewards has 2; give one each"):
+    with pytest.raises(DataError, match="users has 1 rows, but rewards has 2; give one for each"):
         SlateLog(rewards=[[1], [0]], propensities=[[1], [1]], targets=[[1], [1]], users=["a"])
 
 

@@ -37,7 +37,7 @@ class Log:
     def __post_init__(self) -> None:
         for name in ("rewards", "propensities", "targets"):
             object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.float64))
-        check_probabilities(self.reward, self.propensity, self.target)
+        _check(self.reward, self.propensity, self.target)
         if self.users is not None and len(np.asarray(self.users)) != len(self.reward):
             raise DataError(
                 f"users has {len(np.asarray(self.users))} rows, but rewards has {len(self.reward)}; give one for each."
@@ -74,7 +74,7 @@ def group(users: ArrayLike | None, rows: int) -> NDArray[np.int64]:
     return np.arange(rows) if users is None else np.unique(np.asarray(users), return_inverse=True)[1].astype(np.int64)
 
 
-def check_probabilities(rewards: Floats, propensities: Floats, targets: Floats) -> None:
+def _check(rewards: Floats, propensities: Floats, targets: Floats) -> None:
     """Refuse a log that no estimator can read.
 
     Raises:

@@ -3,66 +3,35 @@
 Shapes: N rows of the log, K places of a slate, I items.
 """
 
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from typing_extensions import override
 
 from recloop.errors import DataError
 from recloop.evaluation.off_policy.estimate import Estimate, Floats, OffPolicyConfig, diagnose, interval
-from recloop.evaluation.off_policy.single import check_probabilities, group
+from recloop.evaluation.off_policy.single import Log, group
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlateLog:
+class SlateLog(Log):
     """Slates of K places, how likely the log and the target are to fill each place so, and what each place earned.
 
-    Attributes:
-        rewards: (N, K); the value of a slate is their sum.
-        propensities: (N, K), of the log, above 0; each estimator says of what.
-        targets: (N, K), the same of the target.
-        users: (N,), whose slate it is, any labels; by default each is of somebody else.
-        unsupported: mean share of the target's probability on slates that the log never shows.
+    As `Log`, with one column a place: `rewards`, `propensities`, `targets` and `weights` are (N, K); each estimator
+    says of what the probabilities are. The value of a slate is the sum of its rewards. `unsupported` is the mean share
+    of the target's probability on slates that the log never shows.
 
     Raises:
-        DataError: shapes differ, there is no row, a number is not finite, or a probability is none.
+        DataError: as `Log`, or `rewards` has not two axes.
     """
 
-    rewards: ArrayLike
-    propensities: ArrayLike
-    targets: ArrayLike
-    users: ArrayLike | None = field(default=None)
-    unsupported: float = 0.0
-
+    @override
     def __post_init__(self) -> None:
-        for name in ("rewards", "propensities", "targets"):
-            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.float64))
-        reward = self.reward
-        if reward.ndim != 2:
-            raise DataError(
-                f"rewards has the shape {reward.shape}, but must have one row a slate and one column a place."
-            )
-        check_probabilities(reward, np.asarray(self.propensities), np.asarray(self.targets))
-        if self.users is not None and len(np.asarray(self.users)) != len(reward):
-            raise DataError(
-                f"users has {len(np.asarray(self.users))} rows, but rewards has {len(reward)}; give one each."
-            )
-
-    @property
-    def reward(self) -> Floats:
-        """`rewards` as float64 (N, K)."""
-        return np.asarray(self.rewards)
-
-    @cached_property
-    def ratios(self) -> Floats:
-        """``targets / propensities``, (N, K)."""
-        return np.asarray(self.targets) / np.asarray(self.propensities)
-
-    @cached_property
-    def groups(self) -> NDArray[np.int64]:
-        """The user of each row from 0, int64 (N,)."""
-        return group(self.users, len(self.reward))
+        shape = np.shape(self.rewards)
+        if len(shape) != 2:
+            raise DataError(f"rewards has the shape {shape}, but must have one row a slate and one column a place.")
+        super().__post_init__()
 
 
 def item_position(log: SlateLog, config: OffPolicyConfig) -> Estimate:
@@ -74,7 +43,7 @@ def item_position(log: SlateLog, config: OffPolicyConfig) -> Estimate:
     Raises:
         OverlapError: a floor of `config` is not kept at some place; so do all others here.
     """
-    return _by_place("item_position", log, log.ratios, config)
+    return _by_place("item_position", log, log.weights, config)
 
 
 def cascade(log: SlateLog, config: OffPolicyConfig) -> Estimate:
@@ -82,7 +51,7 @@ def cascade(log: SlateLog, config: OffPolicyConfig) -> Estimate:
 
     Here probabilities are of the item at its place given the places before, as exploring policies log them.
     """
-    return _by_place("cascade", log, np.cumprod(log.ratios, axis=1, dtype=np.float64), config)
+    return _by_place("cascade", log, np.cumprod(log.weights, axis=1, dtype=np.float64), config)
 
 
 def pseudo_inverse(  # noqa: PLR0917 - what a log and a target are made of
