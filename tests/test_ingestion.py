@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,7 @@ class Clicks:
 
     def __init__(self, events: int) -> None:
         self.events = events
+        self.impressions: Iterable[tuple[str, pl.DataFrame]] = ()
 
     def read(self, config: Config, context: sources.SourceContext) -> Batch | None:
         known = sources.watermark(context.data, "clicks")
@@ -77,7 +78,8 @@ class Clicks:
         rows = [("1", "2", number) for number in (known + 1, known + 2)]
         frame = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
         tables = Tables(interactions=canonical_interactions(frame, "clicks"))
-        return Batch(name=sources.appended_name("clicks", known + 1, known + 2), tables=tables, mode="append")
+        name = sources.appended_name("clicks", known + 1, known + 2)
+        return Batch(name=name, tables=tables, mode="append", impressions=self.impressions)
 
 
 @pytest.fixture
@@ -252,6 +254,26 @@ class TestVersions:
         ingest(LARGER, project)
         assert {path.stem for path in (project / "data" / "interactions").iterdir()} == names
         assert json.loads(dvc(project, "status", "--json")) == {}
+
+    def test_impressions_are_appended_and_kept(self, project: Path, clicks: Clicks) -> None:
+        ingest(SMALL, project)
+        shown = pl.DataFrame({"request_id": ["r1", "r1", "r2"]})
+
+        def breaks() -> Iterable[tuple[str, pl.DataFrame]]:
+            yield "clicks-1-2", shown
+            raise SourceError("The source went away.")
+
+        before = content(project / "data")
+        clicks.impressions = breaks()
+        with pytest.raises(SourceError):
+            ingest(SMALL, project, "clicks")
+        assert content(project / "data") == before
+        clicks.impressions = iter([("clicks-1-2", shown), ("clicks-3-3", shown[:2])])
+        assert ingest(SMALL, project, "clicks").rows == {"interactions": 2, "impressions": 5}
+        ingest(LARGER, project)
+        files = sorted(path.name for path in (project / "data" / "impressions").iterdir())
+        assert files == ["clicks-1-2.parquet", "clicks-3-3.parquet"]
+        assert sources.watermark(project / "data", "clicks", "impressions") == 3
 
     def test_nothing_is_appended_to_missing_data(self, project: Path, clicks: Clicks) -> None:
         clicks.events = 0

@@ -10,10 +10,19 @@ HEAD = "head"
 RELATION = "relation"
 TAIL = "tail"
 
+REQUEST = "request_id"
+POSITION = "position"
+SCORE = "score"
+PROPENSITY = "propensity"
+POLICY = "policy"
+BUNDLE = "bundle"
+ARM = "arm"
+
 TITLE = "title"
 CATEGORIES = "categories"
 
 INTERACTIONS = (USER, ITEM, TIME, EVENT, VALUE)
+IMPRESSIONS = (REQUEST, POSITION, USER, ITEM, TIME, SCORE, PROPENSITY, POLICY, BUNDLE, ARM)
 KNOWLEDGE = (HEAD, RELATION, TAIL)
 
 RATING = "rating"

@@ -35,3 +35,7 @@ class BundleError(RecloopError):
 
 class StoreError(RecloopError):
     """The store of events and deployments cannot be reached or refuses a write."""
+
+
+class RefusedValueError(StoreError):
+    """The store works, but a value does not fit into it: trying again with the same value is of no use."""

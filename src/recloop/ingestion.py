@@ -31,6 +31,8 @@ DATA = "data"
 POINTER = "data.dvc"
 SCRATCH = ".recloop/ingest"
 
+_NOTHING = {"interactions": 0}
+
 Progress = Callable[[Iterable[Any], str], Iterable[Any]]
 
 
@@ -94,10 +96,15 @@ def ingest(
         batch = found.source.read(options, context)
         if batch is None and not (root / DATA).exists():
             raise DataError(f"The source {name} has nothing new, and there are no data yet; ingest another one first.")
-        if (batch is not None and _write(batch, root, progress)) or not _is_versioned(root, lock):
+        rows = {table: frame.height for table, frame in batch.tables.present().items()} if batch else _NOTHING
+        if batch is not None and batch.mode == "append":
+            rows = rows | _append(batch, root)
+            written = True
+        else:
+            written = batch is not None and _write(batch, root, progress)
+        if written or not _is_versioned(root, lock):
             _dvc(root, lock, "add", DATA)
         pushed = _push(root, lock, progress)
-    rows = {table: frame.height for table, frame in batch.tables.present().items()} if batch else {"interactions": 0}
     version = _version(root)
     return IngestReport(source=name, changed=version != before, rows=rows, version=version, pushed=pushed)
 
@@ -159,10 +166,8 @@ def _require_appended(root: Path, lock: IO[bytes]) -> None:
 
 
 def _write(batch: Batch, root: Path, progress: Progress) -> bool:
-    """Write a batch below ``data/``; False if exactly these bytes were there already."""
+    """Replace ``data/`` by a batch; False if exactly these bytes were there already."""
     data, scratch = root / DATA, root / SCRATCH
-    if batch.mode == "append":
-        return _append(batch, root)
     new = swap.stage(scratch)
     for table, frame in progress(batch.tables.present().items(), "writing tables"):
         write_parquet(frame, new / _file(table, batch))
@@ -175,20 +180,31 @@ def _write(batch: Batch, root: Path, progress: Progress) -> bool:
     return True
 
 
-def _append(batch: Batch, root: Path) -> bool:
+def _append(batch: Batch, root: Path) -> dict[str, int]:
+    """Add a batch's files to ``data/``; how many impressions they hold, if any.
+
+    The file of interactions comes last: a kill before it leaves whole files of impressions, and the next ingestion
+    goes on from there.
+    """
     data = root / DATA
     if not data.exists() and (root / POINTER).exists():
         raise DataError(
             f"{data} is missing, so nothing can be appended to it; run 'dvc pull' or 'recloop ingest' first."
         )
     assert batch.tables.present().keys() == {"interactions"}, "an appended batch holds interactions only"
-    target = data / _file("interactions", batch)
-    assert is_appended(target), f"'{batch.name}' is not the name of an appended batch"
-    assert not target.exists(), "batches are immutable"
-    staged = swap.stage(root / SCRATCH) / target.name
-    write_parquet(batch.tables.interactions, staged)
-    swap.adopt(staged, target)
-    return True
+    new, rows = swap.stage(root / SCRATCH), 0
+    files: list[Path] = []
+    for name, frame in batch.impressions:
+        files.append(Path("impressions", f"{name}.parquet"))
+        write_parquet(frame, new / files[-1])
+        rows += frame.height
+    files.append(_file("interactions", batch))
+    write_parquet(batch.tables.interactions, new / files[-1])
+    for file in files:
+        assert is_appended(file), f"'{file.stem}' is not the name of an appended batch"
+        assert not (data / file).exists(), "batches are immutable"
+        swap.adopt(new / file, data / file)
+    return {"impressions": rows} if rows else {}
 
 
 def _file(table: str, batch: Batch) -> Path:

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import polars as pl
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from recloop.serving.schemas import MAX_EVENTS
 from recloop.store import Store
+from recloop.store.slates import PLACES, SCHEMA
 from tests.support.bundles import popularity_bundle, world
 from tests.support.service import serve
 
@@ -114,6 +116,43 @@ def test_feedback_is_stored_before_it_is_acknowledged(client: httpx.Client, fold
     again = client.post("/feedback", json={"events": [*batch, event(1, event="purchase")]}).json()
     assert (again["accepted"], again["duplicates"]) == (0, 2)
     assert [rejection["index"] for rejection in again["rejected"]] == [2, 3]
+
+
+def test_what_was_served_is_logged(client: httpx.Client, folder: Path) -> None:
+    answers = [
+        client.post("/recommend", json={"user_id": user, "k": 3}).raise_for_status().json()
+        for user in ("user-1", "stranger")
+    ]
+    with Store.open(f"sqlite:///{folder}/store.sqlite") as store:
+        deadline = time.monotonic() + 30
+        ids = [answer["request_id"] for answer in answers]
+        while (slates := _logged(store, ids)).height < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        places = pl.concat([pl.DataFrame(schema=PLACES), *store.impressions_after(0)]).filter(
+            pl.col("request_id").is_in(ids)
+        )
+    assert slates.select("request_id", "user_id", "policy", "arm").rows() == [
+        (ids[0], "user-1", "top_n", "champion"),
+        (ids[1], "stranger", "top_n", "champion"),
+    ]
+    assert slates["bundle"].unique().to_list() == [answers[0]["bundle"]]
+    assert slates["serial"].diff().to_list()[1:] == [1]
+    for answer in answers:
+        shown = places.filter(request_id=answer["request_id"]).sort("position")
+        assert shown.select("item_id", "score", "propensity").rows() == [
+            (item["item_id"], item["score"], 1.0) for item in answer["items"]
+        ]
+    assert count(client, 'recloop_slates_total{outcome="logged"}') >= 2
+    assert count(client, 'recloop_slates_total{outcome="dropped"}') == 0
+    assert count(client, "recloop_slates_waiting") == 0
+
+
+def _logged(store: Store, ids: list[str]) -> pl.DataFrame:
+    return (
+        pl.concat([pl.DataFrame(schema=SCHEMA), *store.slates_after(0)])
+        .filter(pl.col("request_id").is_in(ids))
+        .sort("serial")
+    )
 
 
 @pytest.mark.parametrize(

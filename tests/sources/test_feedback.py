@@ -1,16 +1,20 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from recloop.columns import INTERACTIONS
+from recloop.columns import IMPRESSIONS, INTERACTIONS
 from recloop.config import parse
-from recloop.data.tables import TIMESTAMP, write_parquet
+from recloop.data.tables import TIMESTAMP, read_tables, write_parquet
 from recloop.errors import ConfigError, SourceError, StoreError
+from recloop.loop import logged
+from recloop.loop.attribution import AttributionConfig, attribute
 from recloop.sources import SourceContext, find
+from recloop.sources import feedback as module
 from recloop.sources.feedback import Config, read
-from recloop.store import Event, Store
+from recloop.store import Event, Slate, Store
 
 SECOND = 1_000_000
 
@@ -43,6 +47,36 @@ def keep(context: SourceContext, url: str) -> str | None:
     assert batch.mode == "append"
     write_parquet(batch.tables.interactions, context.data / "interactions" / f"{batch.name}.parquet")
     return batch.name
+
+
+def show(url: str, *numbers: int, arm: str = "champion", places: int = 2) -> None:
+    with Store.open(url) as store:
+        for number in numbers:
+            slate = Slate(
+                request_id=f"r{number}",
+                timestamp=number * SECOND,
+                bundle="b",
+                policy="softmax",
+                arm=arm,  # type: ignore[arg-type]
+                worker="w",
+                serial=number,
+                items=[f"i{place}" for place in range(places)],
+                scores=[0.5] * places,
+                propensities=[0.25] * places,
+                user_id="u",
+            )
+            store.add_slates([slate])
+
+
+def impressions(context: SourceContext, url: str) -> dict[str, pl.DataFrame]:
+    """Ingest with impressions, as the ingestion does."""
+    batch = read(Config(url=url), context)
+    assert batch is not None
+    files = dict(batch.impressions)
+    for name, frame in files.items():
+        write_parquet(frame, context.data / "impressions" / f"{name}.parquet")
+    write_parquet(batch.tables.interactions, context.data / "interactions" / f"{batch.name}.parquet")
+    return files
 
 
 def test_events_become_canonical_interactions(context: SourceContext, url: str):
@@ -112,3 +146,78 @@ def test_it_is_found_by_its_name():
     assert find("feedback").source.read is read
     with pytest.raises(ConfigError, match=r"ingest\.feedback\.database is not a known parameter; .*: url\."):
         parse(Config, {"database": "x"}, "ingest.feedback")
+
+
+def test_events_that_follow_from_a_slate_say_so(context: SourceContext, url: str):
+    with Store.open(url) as store:
+        event = Event(event_id="a", user_id="u", item_id="i1", event="click", timestamp=2, request_id="r1")
+        store.add_events([event, replace(event, event_id="b", timestamp=1, request_id=None)])
+    batch = read(Config(url=url), context)
+    assert batch is not None
+    assert tuple(batch.tables.interactions.columns) == (*INTERACTIONS, "request_id")
+    assert batch.tables.interactions["request_id"].to_list() == [None, "r1"]
+    assert keep(context, url) == "feedback-1-2"
+    assert tuple(read_tables(context.data).interactions.columns) == INTERACTIONS
+    assert keep(context, url) is None, "the store is known again"
+
+
+def test_what_was_shown_comes_with_the_events(context: SourceContext, url: str):
+    show(url, 1, 2)
+    show(url, 3, arm="shadow")
+    assert read(Config(url=url), context) is None, "without an event there is nothing new"
+    add(url, ("a", "u", "i1", "click", 2, None))
+    files = impressions(context, url)
+    assert list(files) == ["feedback-1-3"]
+    frame = files["feedback-1-3"]
+    assert tuple(frame.columns) == IMPRESSIONS
+    assert frame.schema["timestamp"] == TIMESTAMP
+    moments = [datetime(1970, 1, 1, 0, 0, second, tzinfo=UTC) for second in (1, 2)]
+    assert frame.rows() == [
+        (f"r{number}", place, "u", f"i{place}", moments[number - 1], 0.5, 0.25, "softmax", "b", "champion")
+        for number in (1, 2)
+        for place in (0, 1)
+    ]
+    add(url, ("b", "u", "i1", "click", 3, None))
+    assert impressions(context, url) == {}
+    show(url, 4)
+    add(url, ("c", "u", "i1", "click", 4, None))
+    assert list(impressions(context, url)) == ["feedback-4-4"]
+
+
+def test_large_numbers_of_impressions_become_several_files_of_whole_slates(
+    context: SourceContext, url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "_PLACES", 7)
+    after = Store.impressions_after
+    monkeypatch.setattr(Store, "impressions_after", lambda store, seq: after(store, seq, limit=4))
+    show(url, *range(1, 8), places=3)
+    add(url, ("a", "u", "i1", "click", 2, None))
+    files = impressions(context, url)
+    assert list(files) == ["feedback-1-2", "feedback-3-5", "feedback-6-7"]
+    assert [frame.height for frame in files.values()] == [6, 9, 6]
+
+
+def test_attribution_reads_the_data_as_it_reads_the_store(context: SourceContext, url: str, tmp_path: Path):
+    show(url, 1, 2, 3, places=4)
+    with Store.open(url) as store:
+        event = Event(event_id="a", user_id="u", item_id="i2", event="click", timestamp=2 * SECOND, request_id="r1")
+        other = replace(event, event_id="b", request_id="r3", event="rating", value=3.5, timestamp=9 * SECOND)
+        store.add_events([event, other, replace(event, event_id="c"), replace(event, event_id="d", request_id=None)])
+        stored = attribute(
+            events=store.events_after(0),
+            impressions=store.impressions_after(0),
+            config=AttributionConfig(parts=2),
+            now=0,
+            scratch=tmp_path / "1",
+        )
+    impressions(context, url)
+    read_again = attribute(
+        events=logged.events(context.data),
+        impressions=logged.impressions(context.data),
+        config=AttributionConfig(parts=2),
+        now=0,
+        scratch=tmp_path / "2",
+    )
+    assert read_again.account == stored.account
+    assert stored.account.attributed == 2
+    assert read_again.frame().equals(stored.frame())

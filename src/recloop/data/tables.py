@@ -7,6 +7,10 @@
 | users        | `user_id` str, then any attributes                                    | no       |
 | knowledge    | `head` str, `relation` str, `tail` str                                | no       |
 
+Interactions that follow from slates may have a further column, `request_id`. It is not among the canonical ones, and
+`read_tables` leaves it out. What was shown lies beside these tables in `impressions/*.parquet`, columns
+`columns.IMPRESSIONS`; since that is much, it is read in frames.
+
 Rows are sorted and files are written with fixed settings, so equal content gives equal bytes on any machine that has
 the versions of the lock file.
 """

@@ -1,6 +1,6 @@
 """What the business wants to see of the service, as Prometheus counters; BentoML adds them up over its workers."""
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from recloop.serving.schemas import FeedbackResponse, RecommendResponse
 
@@ -14,11 +14,21 @@ FEEDBACK = Counter(
     "Events received, by what became of them.",
     ["outcome"],
 )
+SLATES = Counter(
+    "recloop_slates",
+    "Served slates, by what became of their record: in the store, or dropped since the store was away or full.",
+    ["outcome"],
+)
+WAITING_SLATES = Gauge(
+    "recloop_slates_waiting", "Served slates that are not in the store yet.", multiprocess_mode="livesum"
+)
 
 for _fallback in ("none", "nobody", "unknown_user", "empty_history"):
     RECOMMENDATIONS.labels(_fallback)
 for _outcome in ("accepted", "duplicate", "rejected", "unavailable"):
     FEEDBACK.labels(_outcome)
+for _outcome in ("logged", "dropped"):
+    SLATES.labels(_outcome)
 
 
 def count_recommendation(response: RecommendResponse) -> None:
@@ -36,3 +46,13 @@ def count_feedback(response: FeedbackResponse) -> None:
 def count_unavailable(events: int) -> None:
     """Count events that could not be stored, since the store did not answer."""
     FEEDBACK.labels("unavailable").inc(events)
+
+
+def count_slates(outcome: str, slates: int) -> None:
+    """Count served slates whose record was `logged` or `dropped`."""
+    SLATES.labels(outcome).inc(slates)
+
+
+def show_waiting_slates(slates: int) -> None:
+    """Show how many served slates wait for the store now."""
+    WAITING_SLATES.set(slates)

@@ -53,6 +53,7 @@ class RecommendationService:
     """Personal recommendations, similar items, and the feedback that the next model learns from."""
 
     def __init__(self) -> None:
+        from recloop.serving.exposures import ExposureLog
         from recloop.serving.feedback import Feedback
         from recloop.store import URL_VARIABLE, Store
 
@@ -62,6 +63,7 @@ class RecommendationService:
         self._recommender: Recommender | None = None
         self._loading = Lock()
         self._feedback = Feedback(Store.open, time.time)
+        self._exposures = ExposureLog(Store.open)
         self._writers = anyio.CapacityLimiter(WRITERS)
         self._load()
 
@@ -72,6 +74,7 @@ class RecommendationService:
     @bentoml.api(route="/recommend")
     def recommend(self, request: RecommendRequest, /) -> RecommendResponse:
         """Items for a known user, for a history, for both (the history counts), or for nobody in particular."""
+        from recloop.serving.exposures import Exposure
         from recloop.serving.recommender import Past
 
         recommender = self._recommender
@@ -94,6 +97,17 @@ class RecommendationService:
             policy=recommender.config.policy,
             fallback=answer.fallback,
             ignored=answer.ignored,
+        )
+        self._exposures.put(
+            Exposure(
+                request_id=response.request_id,
+                timestamp=time.time_ns() // 1_000,
+                user_id=request.user_id,
+                bundle=response.bundle,
+                policy=response.policy,
+                items=[item.item_id for item in answer.items],
+                scores=[item.score for item in answer.items],
+            )
         )
         counters.count_recommendation(response)
         return response
@@ -133,7 +147,8 @@ class RecommendationService:
 
     @bentoml.on_shutdown
     def close(self) -> None:
-        """Give the store's connections back."""
+        """Log the slates that are still waiting, and give the store's connections back."""
+        self._exposures.close()
         self._feedback.close()
 
     def _load(self) -> "Recommender | None":

@@ -13,7 +13,8 @@ A batch either replaces the data or is appended to them:
   other tables to ``data/<table>.parquet``. Batches that were appended earlier stay.
 - ``append``: `tables` holds interactions only. They become one more immutable file, named by
   `appended_name(source, first, last)`, where `first` and `last` number the events of the source; the largest `last` is
-  the source's watermark (`watermark`), so what was ingested is known from the data alone.
+  the source's watermark (`watermark`), so what was ingested is known from the data alone. `impressions` of the source
+  become files of ``data/impressions/`` that are named alike, by numbers of their own.
 """
 
 import importlib
@@ -25,6 +26,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
+
+import polars as pl
 
 from recloop.config import Config
 from recloop.data.tables import Tables
@@ -69,11 +72,13 @@ class Batch:
         name: stem of the interactions file.
         tables: canonical tables.
         mode: whether they replace the data or are appended to them.
+        impressions: of an appended batch, name and content of each file of impressions, made as they are asked for.
     """
 
     name: str
     tables: Tables
     mode: Literal["replace", "append"] = "replace"
+    impressions: Iterable[tuple[str, pl.DataFrame]] = ()
 
 
 class Source(Protocol):
@@ -135,15 +140,15 @@ def is_appended(path: Path) -> bool:
     return _APPENDED.match(path.stem) is not None
 
 
-def watermark(data: Path, source: str) -> int:
-    """The largest `last` of the batches of `source` in a data folder; 0 if there are none."""
-    batch = newest(data, source)
+def watermark(data: Path, source: str, table: str = "interactions") -> int:
+    """The largest `last` of the batches of `source` in a table of a data folder; 0 if there are none."""
+    batch = newest(data, source, table)
     return batch[2] if batch else 0
 
 
-def newest(data: Path, source: str) -> tuple[Path, int, int] | None:
+def newest(data: Path, source: str, table: str = "interactions") -> tuple[Path, int, int] | None:
     """The batch of `source` in a data folder with the largest `last`: its file, `first` and `last`."""
-    files = (data / "interactions").glob(f"{source}-*.parquet")
+    files = (data / table).glob(f"{source}-*.parquet")
     matches = ((path, _APPENDED.match(path.stem)) for path in files)
     batches = [
         (path, int(match["first"]), int(match["last"]))

@@ -3,6 +3,19 @@
 from recloop.store.events import Added, Event
 from recloop.store.impressions import Impression
 from recloop.store.records import Decision, Deployment
+from recloop.store.slates import Arm, Gap, Slate
 from recloop.store.store import DEFAULT_FILE, URL_VARIABLE, Store
 
-__all__ = ["DEFAULT_FILE", "URL_VARIABLE", "Added", "Decision", "Deployment", "Event", "Impression", "Store"]
+__all__ = [
+    "DEFAULT_FILE",
+    "URL_VARIABLE",
+    "Added",
+    "Arm",
+    "Decision",
+    "Deployment",
+    "Event",
+    "Gap",
+    "Impression",
+    "Slate",
+    "Store",
+]

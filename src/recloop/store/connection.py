@@ -16,13 +16,14 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, 
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.sql import func
 
-from recloop.errors import StoreError
+from recloop.errors import RefusedValueError, StoreError
 from recloop.store.schema import METADATA
 
 _BUSY_SECONDS = 15
 _CONNECT_SECONDS = 5
 _WRITES = "recloop_writes"
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_REFUSED = (DataError, IntegrityError, UnicodeEncodeError)
 _SETUP_LOCK = 7_301_001
 """Key of the PostgreSQL advisory lock under which tables are made."""
 
@@ -136,7 +137,8 @@ def _sentences(url: URL) -> Generator[None]:
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error, UnicodeEncodeError) as error:
-        raise StoreError(_sentence(url, error)) from None
+        kind = RefusedValueError if isinstance(error, _REFUSED) else StoreError
+        raise kind(_sentence(url, error)) from None
 
 
 def _sentence(url: URL, error: Exception) -> str:
@@ -147,7 +149,6 @@ def _sentence(url: URL, error: Exception) -> str:
         reason = reason.replace(url.password, "***")
     code = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # without the details that SQLite adds
     state = getattr(cause, "sqlstate", None) or ""
-    refused = isinstance(error, (DataError, IntegrityError, UnicodeEncodeError))
     kinds = [
         (code in _DAMAGED, "is damaged", "restore the file from a backup, or move it away to start anew"),
         (
@@ -155,7 +156,7 @@ def _sentence(url: URL, error: Exception) -> str:
             "is held by another process",
             "wait for it to finish, then try again",
         ),
-        (refused, "refuses a value", "correct it and write again"),
+        (isinstance(error, _REFUSED), "refuses a value", "correct it and write again"),
         (code == sqlite3.SQLITE_FULL or state == "53100", "has no room left", "free space on its disk, then try again"),
         (
             code == sqlite3.SQLITE_READONLY or state in {"25006", "42501"},

@@ -1,13 +1,4 @@
-"""Events: what people did. Each is stored once, however often its sender repeats it.
-
-**Reading in order.** A reader that remembers the last `seq` it saw must never miss a row that appears later with a
-lower one. SQLite has one writer at a time, so rows appear in the order of `seq`. PostgreSQL gives `seq` to a row before
-its transaction commits, so of two transactions the one with the higher `seq` may commit first. Therefore a writer holds
-a shared advisory lock from before its first `seq` until its commit, and `last_seq` takes the same lock exclusively for
-one query: at that moment no writer is under way, every `seq` up to the greatest is either committed or will never be,
-and later ones are greater, because a sequence only grows. Writers do not wait for one another, and for a reader only
-that long.
-"""
+"""Events: what people did. Each is stored once, however often its sender repeats it; see `order` for following them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -17,10 +8,10 @@ import polars as pl
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from recloop.store import order
 from recloop.store.connection import reading, writing
 from recloop.store.schema import EVENTS
 
-_ORDER_LOCK = 7_301_002
 _LOOKUP = 10_000
 
 SCHEMA = {
@@ -107,12 +98,8 @@ def after(engine: Engine, seq: int, limit: int) -> Iterator[pl.DataFrame]:
 
 
 def last_seq(engine: Engine) -> int:
-    """The greatest `seq` below which no further event can appear, 0 if there is none; see the module's docstring."""
-    greatest = select(func.coalesce(func.max(EVENTS.c.seq), 0))
-    with reading(engine) as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(select(func.pg_advisory_xact_lock(_ORDER_LOCK)))
-        return connection.execute(greatest).scalar_one()
+    """The greatest `seq` below which no further event can appear, 0 if there is none."""
+    return order.last_seq(engine, EVENTS)
 
 
 def count(engine: Engine, seq: int) -> int:
@@ -127,11 +114,9 @@ def _insert(connection: Connection, events: list[Event], received: int) -> set[s
     Rows go in by the order of their ids: of two transactions with the same ids one then waits for the other, where in
     different orders each would wait for the other for ever.
     """
-    if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock_shared(_ORDER_LOCK)))
-        insert = postgresql.insert(EVENTS).on_conflict_do_nothing(index_elements=["event_id"])
-    else:
-        insert = sqlite.insert(EVENTS).on_conflict_do_nothing(index_elements=["event_id"])
+    order.announce(connection, EVENTS)
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    insert = dialect.insert(EVENTS).on_conflict_do_nothing(index_elements=["event_id"])
     rows: list[dict[str, Any]] = [
         vars(event) | {"received": received} for event in sorted(events, key=lambda event: event.event_id)
     ]

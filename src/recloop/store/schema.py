@@ -43,6 +43,24 @@ IMPRESSIONS = Table(
     Column("timestamp", BigInteger, nullable=False),
 )
 
+SLATES = Table(
+    "slates",
+    METADATA,
+    _seq(),
+    Column("request_id", Text, nullable=False, unique=True),
+    Column("user_id", Text),
+    Column("timestamp", BigInteger, nullable=False),
+    Column("bundle", Text, nullable=False),
+    Column("policy", Text, nullable=False),
+    Column("arm", Text, nullable=False),
+    Column("candidates", Text),
+    Column("n_candidates", Integer),
+    Column("seed", BigInteger),
+    Column("worker", Text, nullable=False),
+    Column("serial", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
 DEPLOYMENTS = Table(
     "deployments",
     METADATA,

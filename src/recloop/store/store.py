@@ -9,10 +9,11 @@ from typing import Any, Self
 import polars as pl
 from sqlalchemy import Engine
 
-from recloop.store import connection, events, impressions, records
+from recloop.store import connection, events, impressions, records, slates
 from recloop.store.events import Added, Event
 from recloop.store.impressions import Impression
 from recloop.store.records import Action, Decision, Deployment
+from recloop.store.slates import Gap, Slate
 
 URL_VARIABLE = "RECLOOP_DATABASE_URL"
 DEFAULT_FILE = "recloop.sqlite"
@@ -23,7 +24,7 @@ def _now() -> int:
 
 
 class Store:
-    """Append-only tables of events, impressions, deployments and decisions, shared by all processes of the loop.
+    """Append-only tables of events, slates, deployments and decisions, shared by all processes of the loop.
 
     Objects of this class may be used by several threads. After a fork, open another. Every method raises `StoreError`
     when the database cannot be reached, is damaged, or is held by another process for too long, and writes nothing.
@@ -98,6 +99,41 @@ class Store:
     def add_impressions(self, batch: Sequence[Impression]) -> None:
         """Store what was shown, in one transaction; a repeated pair of request and position is left alone."""
         impressions.add(self._engine, batch)
+
+    def add_slates(self, batch: Sequence[Slate]) -> int:
+        """Store slates with their impressions in one transaction, committed when this returns; how many were new.
+
+        A slate whose `request_id` is stored already, or came before in the batch, is left as it is. Any number of
+        processes may add at once.
+        """
+        return slates.add(self._engine, batch)
+
+    def slates_after(self, seq: int, limit: int = 100_000) -> Iterator[pl.DataFrame]:
+        """Slates with a greater `seq`, in that order, in frames of at most `limit` rows, up to those of now.
+
+        Columns: `slates.SCHEMA`. No slate that is committed later has a `seq` below the greatest that was given.
+        """
+        return slates.after(self._engine, seq, limit)
+
+    def impressions_after(self, seq: int, limit: int = 100_000) -> Iterator[pl.DataFrame]:
+        """Impressions of the slates with a greater `seq`, in their order, in frames of at most `limit` rows.
+
+        Columns: `slates.PLACES`. A slate may begin in one frame and end in the next.
+        """
+        return slates.impressions_after(self._engine, seq, limit)
+
+    def last_slate_seq(self) -> int:
+        """The greatest `seq` below which no further slate can appear; 0 if there is none."""
+        return slates.last_seq(self._engine)
+
+    def slate_gaps(self, since: int | None = None) -> list[Gap]:
+        """Workers that lost slates, and how many: their serial numbers have gaps before their last stored slate.
+
+        Args:
+            since: look at slates served from this moment on, microseconds since 1970 UTC. Slates that were deleted
+                on purpose look lost; name the moment up to which that was done.
+        """
+        return slates.gaps(self._engine, since)
 
     def deploy(self, action: Action, bundle: str, model: str, reason: str) -> Deployment:
         """Put the bundle of this id in charge."""

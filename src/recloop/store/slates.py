@@ -1,0 +1,204 @@
+"""Slates: what was shown to whom, and how likely that was. A slate and its impressions are stored together.
+
+A writer numbers its slates from 0, those too that never reach the store. So what a writer lost before its last stored
+slate can be counted afterwards (`gaps`); what it lost after that, when it was killed, leaves no trace here.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import polars as pl
+from sqlalchemy import Column, Engine, Select, func, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from recloop.store import order
+from recloop.store.connection import reading, writing
+from recloop.store.schema import IMPRESSIONS, SLATES
+
+Arm = Literal["champion", "canary", "shadow"]
+
+SCHEMA = {
+    "seq": pl.Int64(),
+    "request_id": pl.String(),
+    "user_id": pl.String(),
+    "timestamp": pl.Int64(),
+    "bundle": pl.String(),
+    "policy": pl.String(),
+    "arm": pl.String(),
+    "candidates": pl.String(),
+    "n_candidates": pl.Int32(),
+    "seed": pl.Int64(),
+    "worker": pl.String(),
+    "serial": pl.Int64(),
+}
+"""Columns of a frame of slates; times are microseconds since 1970 UTC."""
+
+PLACES = {
+    "seq": pl.Int64(),
+    "request_id": pl.String(),
+    "position": pl.Int32(),
+    "user_id": pl.String(),
+    "item_id": pl.String(),
+    "score": pl.Float64(),
+    "propensity": pl.Float64(),
+    "policy": pl.String(),
+    "bundle": pl.String(),
+    "arm": pl.String(),
+    "timestamp": pl.Int64(),
+}
+"""Columns of a frame of impressions; `seq` is that of their slate."""
+
+_OF_SLATE = ("seq", "arm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slate:
+    """One answer to one request, as it was served. Shape: K positions.
+
+    Attributes:
+        request_id: unique. What a shadow made for a request is a slate with an id of its own.
+        timestamp: when it was served, microseconds since 1970 UTC.
+        bundle: id of the bundle that scored.
+        policy: what made the slate of the scores.
+        arm: why this bundle was asked; the slates of a ``shadow`` are not shown.
+        worker: who wrote it: one process, from its start to its end.
+        serial: its number among the slates of this worker, from 0.
+        items: K ids, the first place first.
+        scores: K numbers, the model's scores.
+        propensities: K probabilities that the policy shows this item at this place, `None` where not known.
+        user_id: to whom, if known.
+        candidates: digest of what the policy could choose from, if known.
+        n_candidates: how many those were, if known.
+        seed: of the policy's draws, if it drew.
+    """
+
+    request_id: str
+    timestamp: int
+    bundle: str
+    policy: str
+    arm: Arm
+    worker: str
+    serial: int
+    items: Sequence[str]
+    scores: Sequence[float]
+    propensities: Sequence[float | None]
+    user_id: str | None = None
+    candidates: str | None = None
+    n_candidates: int | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """Slates that a worker numbered, but that are not stored, though a later one is.
+
+    Attributes:
+        worker: who lost them.
+        missing: how many.
+        stored: how many of the worker's slates are stored.
+        first, last: when the first and the last of these were served, microseconds since 1970 UTC.
+    """
+
+    worker: str
+    missing: int
+    stored: int
+    first: int
+    last: int
+
+
+def add(engine: Engine, slates: Sequence[Slate]) -> int:
+    """Store `slates` with their impressions in one transaction; see `Store.add_slates`."""
+    first: dict[str, Slate] = {}
+    for slate in slates:
+        assert len(slate.items) == len(slate.scores) == len(slate.propensities), "one score and propensity a place"
+        first.setdefault(slate.request_id, slate)
+    if not first:
+        return 0
+    dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
+    new_only = dialect.insert(SLATES).on_conflict_do_nothing(index_elements=["request_id"])
+    rows = [_row(slate) for _, slate in sorted(first.items())]  # by id, so that two transactions never wait in a ring
+    with writing(engine) as connection:
+        order.announce(connection, SLATES)
+        new = set(connection.execute(new_only.returning(SLATES.c.request_id), rows).scalars())
+        if places := [place for request_id in sorted(new) for place in _places(first[request_id])]:
+            connection.execute(dialect.insert(IMPRESSIONS).on_conflict_do_nothing(), places)
+    return len(new)
+
+
+def after(engine: Engine, seq: int, limit: int) -> Iterator[pl.DataFrame]:
+    """Frames of slates in the order of `seq`; see `Store.slates_after`."""
+    assert limit > 0
+    last = order.last_seq(engine, SLATES)
+    while seq < last:
+        query = select(SLATES).where(SLATES.c.seq > seq, SLATES.c.seq <= last).order_by(SLATES.c.seq).limit(limit)
+        frame = _frame(engine, query, SCHEMA)
+        if frame.is_empty():
+            return
+        seq = frame["seq"][-1]
+        yield frame
+
+
+def impressions_after(engine: Engine, seq: int, limit: int) -> Iterator[pl.DataFrame]:
+    """Frames of impressions in the order of their slates; see `Store.impressions_after`."""
+    assert limit > 0
+    last, position = order.last_seq(engine, SLATES), IMPRESSIONS.c.position
+    seq, place = seq + 1, -1
+    while seq <= last:
+        query = (
+            select(*(_column(name) for name in PLACES))
+            .join(IMPRESSIONS, IMPRESSIONS.c.request_id == SLATES.c.request_id)
+            .where(SLATES.c.seq >= seq, SLATES.c.seq <= last, or_(SLATES.c.seq > seq, position > place))
+            .order_by(SLATES.c.seq, position)
+            .limit(limit)
+        )
+        frame = _frame(engine, query, PLACES)
+        if frame.is_empty():
+            return
+        seq, place = frame["seq"][-1], frame["position"][-1]
+        yield frame
+
+
+def last_seq(engine: Engine) -> int:
+    """The greatest `seq` below which no further slate can appear, 0 if there is none."""
+    return order.last_seq(engine, SLATES)
+
+
+def gaps(engine: Engine, since: int | None) -> list[Gap]:
+    """What each worker lost; see `Store.slate_gaps`."""
+    served, serial = SLATES.c.timestamp, SLATES.c.serial
+    begin = 0 if since is None else func.min(serial)
+    missing = (func.max(serial) + 1 - begin - func.count()).label("missing")
+    query = (
+        select(SLATES.c.worker, missing, func.count().label("stored"), func.min(served), func.max(served))
+        .group_by(SLATES.c.worker)
+        .having(missing > 0)
+        .order_by(func.min(served), SLATES.c.worker)
+    )
+    if since is not None:
+        query = query.where(served >= since)
+    with reading(engine) as connection:
+        rows = connection.execute(query).fetchall()
+    names = ("worker", "missing", "stored", "first", "last")
+    return [Gap(**dict(zip(names, row, strict=True))) for row in rows]
+
+
+def _row(slate: Slate) -> dict[str, Any]:
+    return {name: getattr(slate, name) for name in SCHEMA if name != "seq"}
+
+
+def _places(slate: Slate) -> Iterator[dict[str, Any]]:
+    common = {name: getattr(slate, name) for name in ("request_id", "user_id", "policy", "bundle", "timestamp")}
+    places = zip(slate.items, slate.scores, slate.propensities, strict=True)
+    for position, (item_id, score, propensity) in enumerate(places):
+        yield common | {"position": position, "item_id": item_id, "score": score, "propensity": propensity}
+
+
+def _column(name: str) -> "Column[Any]":
+    return SLATES.c[name] if name in _OF_SLATE else IMPRESSIONS.c[name]
+
+
+def _frame(engine: Engine, query: "Select[Any]", schema: dict[str, Any]) -> pl.DataFrame:
+    with reading(engine) as connection:
+        rows = connection.execute(query).fetchall()
+    return pl.DataFrame([tuple(row) for row in rows], schema=schema, orient="row")
