@@ -99,3 +99,12 @@ class Slate:
             propensities=np.ones(len(chosen)) if propensities is None else propensities,
             exact=exact,
         )
+
+
+def relevance(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The scores (N,), scaled to run from 0 to 1; all 1 where they are equal."""
+    if not len(scores):
+        return np.zeros(0)
+    wide = scores.astype(np.float64)
+    spread = wide.max() - wide.min()
+    return (wide - wide.min()) / spread if spread > 0 else np.ones(len(scores))
