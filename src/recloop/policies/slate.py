@@ -31,6 +31,30 @@ class Clicks:
     clicks: NDArray[np.float64]
     examined: NDArray[np.float64]
 
+    @classmethod
+    def of(
+        cls,
+        items: NDArray[np.integer],
+        places: NDArray[np.integer],
+        clicked: NDArray[np.bool_],
+        examination: NDArray[np.float64],
+        n_items: int,
+    ) -> "Clicks":
+        """The sums over S impressions.
+
+        Args:
+            items: (S,), the index of what was shown.
+            places: (S,), where in its slate, from 0.
+            clicked: (S,).
+            examination: (K,), the probability that each place is looked at; later places have that of the last.
+            n_items: N, items of the catalogue.
+        """
+        looked = examination[np.minimum(places, len(examination) - 1)]
+        return cls(
+            clicks=np.bincount(items, weights=clicked, minlength=n_items).astype(np.float64),
+            examined=np.bincount(items, weights=looked, minlength=n_items).astype(np.float64),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidates:
