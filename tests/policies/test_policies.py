@@ -22,7 +22,7 @@ def full(scores: list[float]) -> Candidates:
         history_categories=np.array([0.5, 0.5, 0.0]),
         popularity=np.arange(n, dtype=np.float64),
         age=np.where(np.arange(n) % 2, np.arange(n) + 1.0, np.inf),
-        clicks=Clicks(clicks=np.arange(n) * 1.0, examined=np.arange(n) * 2.0),
+        clicks=Clicks(clicks=np.arange(n, dtype=np.float64), examined=np.linspace(0.0, 9.0, n)),
     )
 
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 from scipy import integrate, stats
 
@@ -7,7 +9,7 @@ from tests.support.slates import candidates, draws
 POLICY = find("thompson")
 CLICKS = Clicks(clicks=np.array([3.0, 1.0, 0.0]), examined=np.array([6.0, 1.5, 8.0]))
 GIVEN = candidates(3.0, 2.0, 1.0, clicks=CLICKS)
-POSTERIORS = [stats.beta(4, 4), stats.beta(2, 1.5), stats.beta(1, 9)]
+POSTERIORS: list[Any] = [stats.beta(4, 4), stats.beta(2, 1.5), stats.beta(1, 9)]
 
 
 def chance(item: int, left: list[int]) -> float:
