@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -12,7 +13,15 @@ from recloop.errors import ConfigError, DataError
 from recloop.models import find
 from recloop.models.base import FitContext, TrainingData
 from recloop.serving.bundle import Bundle, write_bundle
-from recloop.serving.recommender import Past, Recommender, Scored, ServeConfig, UnknownItemError
+from recloop.serving.recommender import (
+    Past,
+    Recommender,
+    Scored,
+    ServeConfig,
+    UnknownItemError,
+    digest,
+    seed_of,
+)
 from tests.support.bundles import popularity_bundle, train
 
 EVENTS = {"ann": "abcde", "bob": "abcd", "cat": "abc", "dan": "ab", "eve": "a"}
@@ -113,7 +122,7 @@ def test_the_configuration_comes_from_the_bundle(tmp_path: Path) -> None:
 
 def test_an_unknown_policy_is_refused_with_the_valid_names(tmp_path: Path) -> None:
     folder = popularity_bundle(tmp_path / "bundle", INTERACTIONS, params={"serve": {"policy": "magic"}})
-    with pytest.raises(ConfigError, match=r"params\.serve\.policy is 'magic', but .*one of: top_n"):
+    with pytest.raises(ConfigError, match=r"params\.serve\.policy is 'magic', but .*one of: .*top_n"):
         Recommender(Bundle.load(folder))
 
 
@@ -191,3 +200,50 @@ def test_of_strangers_no_features_are_known(
     answer = featured.recommend(user_id=user_id, history=history, k=5)
     assert answer.items[0].item_id == "e"
     assert len({round(item.score, 6) for item in answer.items[1:]}) == 1
+
+
+def test_a_policy_chooses_among_the_best_and_says_how_likely_the_slate_was(bundle: Bundle) -> None:
+    """Of the best two, a and b, each stands first with probability one half."""
+    config = ServeConfig(policy="epsilon_slots", policy_options={"epsilon": 1.0}, candidates=2)
+    answers = [Recommender(bundle, config).recommend(k=1, request_id=f"request {number}") for number in range(40)]
+    assert {ids(answer.items) for answer in answers} == {"a", "b"}
+    assert {(*answer.propensities, answer.exact, answer.n_candidates) for answer in answers} == {(0.5, True, 2)}
+
+
+def test_a_slate_longer_than_the_number_of_candidates_gets_as_many_as_it_has_places(bundle: Bundle) -> None:
+    answer = Recommender(bundle, ServeConfig(candidates=2)).recommend(k=3)
+    assert (ids(answer.items), answer.n_candidates, answer.propensities) == ("abc", 3, [1.0, 1.0, 1.0])
+
+
+def test_a_request_is_reproduced_by_its_id_and_the_salt(bundle: Bundle) -> None:
+    config = ServeConfig(policy="plackett_luce", policy_options={"temperature": 10.0})
+    recommender = Recommender(bundle, config)
+    first, again = (recommender.recommend(k=4, request_id="r-1") for _ in range(2))
+    assert first == again
+    assert len({ids(recommender.recommend(k=4, request_id=f"r-{number}").items) for number in range(30)}) > 5
+    salted = Recommender(bundle, config.model_copy(update={"salt": "spring"})).recommend(k=4, request_id="r-1")
+    assert salted.seed == seed_of("r-1", "spring") != first.seed
+
+
+def test_a_seed_is_a_number_that_a_generator_and_the_store_take() -> None:
+    assert seed_of("a", "b") == seed_of("a", "b")
+    assert len({seed_of("a", "b"), seed_of("b", "a"), seed_of("ba"), seed_of("a", "")}) == 4
+    assert all(0 <= seed_of(str(number)) < 2**63 for number in range(200))
+
+
+def test_a_digest_tells_ids_order_and_scores_apart_but_not_the_last_digits() -> None:
+    scores = np.array([2.0, 1.0], dtype=np.float32)
+    one = digest(["a", "b"], scores)
+    assert len(one) == 16
+    assert digest(["a", "b"], scores + np.float32(1e-6)) == one
+    others = [digest(["b", "a"], scores), digest(["ab", ""], scores), digest(["a", "b"], scores + np.float32(0.01))]
+    assert one not in others
+
+
+def test_options_of_a_policy_are_checked_and_the_key_is_named(tmp_path: Path) -> None:
+    serve = {"policy": "plackett_luce", "policy_options": {"temperatur": 2}}
+    folder = popularity_bundle(tmp_path / "bundle", INTERACTIONS, params={"serve": serve})
+    with pytest.raises(ConfigError, match=r"plackett_luce\.temperatur is not a known parameter; known ones are: stand"):
+        Recommender(Bundle.load(folder))
+    with pytest.raises(ValueError, match=r"plackett_luce\.temperature is -1, but input should be greater"):
+        ServeConfig(policy="plackett_luce", policy_options={"temperature": -1})

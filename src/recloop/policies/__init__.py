@@ -1,25 +1,33 @@
 """Slate policies, one a file: from ranked candidates to what a person is shown, and how likely that was.
 
-The module's name is the policy's name; each module has one function `slate`.
+The module's name is the policy's name. Each module has a `Config`, the fields of `Candidates` that it cannot do without
+as `NEEDS`, and a function `slate`.
 """
 
 import importlib
 import pkgutil
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recloop.errors import ConfigError
-from recloop.policies.slate import Slate
+from recloop.policies.slate import Candidates, Clicks, PolicyConfig, Slate
 
 
 class Policy(Protocol):
-    """A policy's `slate` function."""
+    """A policy's module.
 
-    def __call__(self, items_N: NDArray[np.int64], scores_N: NDArray[np.float32], k: int) -> Slate:  # noqa: N803 - shapes
-        """At most `k` of the N candidates, which come best first."""
+    Attributes:
+        Config: its parameters.
+        NEEDS: fields of `Candidates` that it cannot do without, whatever its parameters.
+    """
+
+    Config: type[PolicyConfig]
+    NEEDS: frozenset[str]
+
+    def slate(self, candidates: Candidates, k: int, config: Any, rng: np.random.Generator) -> Slate:
+        """At most `k` of the candidates; equal arguments and an equal state of `rng` give an equal slate."""
         ...
 
 
@@ -38,7 +46,7 @@ def find(name: str) -> Policy:
     """
     if name not in names():
         raise ConfigError(f"There is no slate policy '{name}'; choose from: {', '.join(names())}.")
-    return importlib.import_module(f"{__name__}.{name}").slate
+    return cast("Policy", importlib.import_module(f"{__name__}.{name}"))
 
 
-__all__ = ["Policy", "Slate", "find", "names"]
+__all__ = ["Candidates", "Clicks", "Policy", "PolicyConfig", "Slate", "find", "names"]

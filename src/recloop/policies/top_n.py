@@ -1,17 +1,16 @@
-"""The best first, nothing else. Shapes: N candidates, K positions."""
+"""The best first, nothing else. Shapes: N candidates, K places."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from recloop.policies.slate import Slate
+from recloop.policies.slate import Candidates, PolicyConfig, Slate
+
+NEEDS: frozenset[str] = frozenset()
 
 
-def slate(items_N: NDArray[np.int64], scores_N: NDArray[np.float32], k: int) -> Slate:  # noqa: N803 - shapes
-    """The first min(k, N) candidates in their order, each with certainty.
+class Config(PolicyConfig):
+    """There is nothing to choose."""
 
-    Args:
-        items_N: candidates, best first.
-        scores_N: their scores.
-        k: positions to fill.
-    """
-    return Slate(items=items_N[:k], scores=scores_N[:k], propensities=np.ones(min(k, len(items_N))))
+
+def slate(candidates: Candidates, k: int, config: Config, rng: np.random.Generator) -> Slate:  # noqa: ARG001 - protocol
+    """The first min(k, N) candidates in their order, each with certainty."""
+    return Slate.of(candidates, np.arange(min(k, len(candidates))))

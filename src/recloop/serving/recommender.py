@@ -2,19 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from hashlib import blake2b
+from typing import Any, Literal
+from uuid import uuid4
 
 import numpy as np
 import torch
-from pydantic import field_validator
+from numpy.typing import NDArray
+from pydantic import Field, ValidationInfo, field_validator
 
 from recloop import policies
-from recloop.config import Config, parse, section
+from recloop.config import SEEDS, Config, parse, section
 from recloop.data.sequences import Contexts
 from recloop.data.vocabulary import UNKNOWN
-from recloop.errors import DataError
+from recloop.errors import ConfigError, DataError
+from recloop.policies import Clicks, PolicyConfig
 from recloop.retrieval.exact import rank, top_k
 from recloop.serving.bundle import Bundle
+from recloop.serving.side import Side
 
 Fallback = Literal["nobody", "unknown_user", "empty_history"]
 
@@ -24,10 +29,16 @@ class ServeConfig(Config):
 
     Attributes:
         policy: the slate policy, by name.
+        policy_options: the parameters of the policy; see its `Config`.
+        candidates: how many of the best items the policy chooses from, if the slate is not longer than that.
+        salt: what, besides the request's id, the seed of the policy's draws depends on.
         mask_seen: leave out the items of the history.
     """
 
     policy: str = "top_n"
+    policy_options: dict[str, Any] = Field(default_factory=dict)
+    candidates: int = Field(default=100, ge=1, le=10_000)
+    salt: str = ""
     mask_seen: bool = True
 
     @field_validator("policy")
@@ -36,6 +47,20 @@ class ServeConfig(Config):
         if name not in policies.names():
             raise ValueError(f"it must be one of: {', '.join(policies.names())}")
         return name
+
+    @field_validator("policy_options")
+    @classmethod
+    def _valid_options(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "policy" in info.data:
+            try:
+                parse(policies.find(info.data["policy"]).Config, options, info.data["policy"])
+            except ConfigError as error:
+                raise ValueError(str(error).removesuffix(".").removesuffix("; correct the value")) from None
+        return options
+
+    def options(self) -> PolicyConfig:
+        """The policy's parameters."""
+        return parse(policies.find(self.policy).Config, self.policy_options, f"policy_options of {self.policy}")
 
 
 class UnknownItemError(DataError):
@@ -75,11 +100,21 @@ class Recommendation:
             history was given), ``unknown_user`` (a user that the bundle does not know), ``empty_history`` (a history
             was given or stored, but holds no item of the catalogue).
         ignored: events of the given history whose item is not in the catalogue.
+        propensities: the probability that the policy puts each item at its place, given the places before.
+        exact: whether the propensities are computed; otherwise they are estimated.
+        seed: of the policy's draws; the same request with the same id gives the same slate.
+        n_candidates: how many items the policy chose from.
+        candidates: digest of their ids and rounded scores, see `digest`.
     """
 
     items: list[Scored]
     fallback: Fallback | None
     ignored: int
+    propensities: list[float]
+    exact: bool
+    seed: int
+    n_candidates: int
+    candidates: str
 
 
 class Recommender:
@@ -88,13 +123,20 @@ class Recommender:
     Args:
         bundle: what to recommend from.
         config: how; by default the section `serve` of the parameters that the bundle was packaged with.
+        clicks: what was clicked so far, a number an item of the catalogue, for policies that learn from it.
+
+    Raises:
+        ConfigError: the configuration is not valid, or its policy needs something that the bundle lacks.
     """
 
-    def __init__(self, bundle: Bundle, config: ServeConfig | None = None) -> None:
+    def __init__(self, bundle: Bundle, config: ServeConfig | None = None, clicks: Clicks | None = None) -> None:
         packaged = section(bundle.manifest.get("params") or {}, "serve")
         self.bundle = bundle
         self.config = config or parse(ServeConfig, packaged, f"{bundle.id}: params.serve")
-        self._slate = policies.find(self.config.policy)
+        self._policy = policies.find(self.config.policy)
+        self._options = self.config.options()
+        needs = self._policy.NEEDS | self._options.needs
+        self._side = Side.of(bundle, needs, self.config.policy, clicks)
 
     def recommend(
         self,
@@ -103,8 +145,9 @@ class Recommender:
         history: Sequence[Past] | None = None,
         k: int = 10,
         exclude: Sequence[str] = (),
+        request_id: str | None = None,
     ) -> Recommendation:
-        """The `k` best items for a person.
+        """The policy's slate of `k` items for a person.
 
         Args:
             user_id: who asks; a known user's stored history is scored.
@@ -112,6 +155,7 @@ class Recommender:
                 timestamp, or none has and they are in time order, oldest first.
             k: how many, at least 1.
             exclude: items not to recommend; unknown ones are ignored.
+            request_id: what the seed of the policy's draws depends on; by default a new one.
 
         Raises:
             DataError: only some events of the history have a timestamp.
@@ -123,16 +167,23 @@ class Recommender:
             ranked = rank(
                 self.bundle.model,
                 context,
-                min(k, len(self.bundle.vocabulary)),
+                min(max(k, self.config.candidates), len(self.bundle.vocabulary)),
                 mask_seen=self.config.mask_seen,
                 exclude=[excluded],
             )
         left = ranked.items[0] != UNKNOWN
-        slate = self._slate(ranked.items[0][left], ranked.scores[0][left], k)
+        given = self._side.candidates(ranked.items[0][left], ranked.scores[0][left], context.items)
+        seed = seed_of(request_id or uuid4().hex, self.config.salt)
+        slate = self._policy.slate(given, k, self._options, np.random.default_rng(seed))
         return Recommendation(
             items=self._scored(slate.items.tolist(), slate.scores.tolist()),
             fallback=None if len(context.items) else _fallback(user_id, history, known=self._knows(user_id)),
             ignored=ignored,
+            propensities=slate.propensities.tolist(),
+            exact=slate.exact,
+            seed=seed,
+            n_candidates=len(given),
+            candidates=digest(self.bundle.vocabulary.decode(given.items), given.scores),
         )
 
     def similar(self, item_id: str, k: int = 10) -> list[Scored]:
@@ -185,6 +236,21 @@ class Recommender:
     def _scored(self, items: list[int], scores: list[float]) -> list[Scored]:
         ids = self.bundle.vocabulary.decode(items)
         return [Scored(item_id=item_id, score=score) for item_id, score in zip(ids, scores, strict=True)]
+
+
+def seed_of(request_id: str, salt: str = "") -> int:
+    """The seed of a request, from 0 to 2^63 - 1: the same for the same id and salt, everywhere."""
+    key = f"{len(salt)}:{salt}{request_id}".encode()
+    return int.from_bytes(blake2b(key, digest_size=8).digest(), "big") % SEEDS
+
+
+def digest(ids: Sequence[str], scores: NDArray[np.float32]) -> str:
+    """16 hexadecimal digits that tell candidates apart, by their ids, their order and their scores.
+
+    The scores are rounded to three decimals, so that the last digits of another processor's sums seldom matter.
+    """
+    rounded = np.round(scores.astype(np.float64), 3) + 0.0
+    return blake2b("\0".join(ids).encode() + rounded.astype("<f8").tobytes(), digest_size=8).hexdigest()
 
 
 def _fallback(user_id: str | None, history: Sequence[Past] | None, *, known: bool) -> Fallback:

@@ -81,17 +81,19 @@ class RecommendationService:
         if recommender is None:
             return _no_bundle()
         history = request.history
+        request_id = str(uuid4())
         try:
             answer = recommender.recommend(
                 user_id=request.user_id,
                 history=None if history is None else [Past(**event.model_dump()) for event in history],
                 k=request.k,
                 exclude=request.exclude,
+                request_id=request_id,
             )
         except RecloopError as error:
             return _problem(400, str(error))
         response = RecommendResponse(
-            request_id=str(uuid4()),
+            request_id=request_id,
             items=_items(answer.items),
             bundle=recommender.bundle.id,
             policy=recommender.config.policy,
@@ -107,6 +109,10 @@ class RecommendationService:
                 policy=response.policy,
                 items=[item.item_id for item in answer.items],
                 scores=[item.score for item in answer.items],
+                propensities=answer.propensities,
+                candidates=answer.candidates,
+                n_candidates=answer.n_candidates,
+                seed=answer.seed,
             )
         )
         counters.count_recommendation(response)
