@@ -22,11 +22,13 @@ def recloop(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_command(tmp_path: Path) -> None:
     text = recloop("--help", cwd=tmp_path).stdout
-    for command in ("ingest", "run", "loop", "serve", "benchmark", "status", "promote", "rollback"):
+    for command in ("ingest", "run", "loop", "serve", "benchmark", "status", "promote", "rollback", "forget"):
         assert command in text
 
 
-@pytest.mark.parametrize("command", ["ingest", "run", "loop", "serve", "benchmark", "status", "promote", "rollback"])
+@pytest.mark.parametrize(
+    "command", ["ingest", "run", "loop", "serve", "benchmark", "status", "promote", "rollback", "forget"]
+)
 def test_every_command_has_help(command: str, tmp_path: Path) -> None:
     done = recloop(command, "--help", cwd=tmp_path)
     assert done.returncode == 0
@@ -162,7 +164,7 @@ def test_the_root_names_the_store_too(tmp_path: Path, monkeypatch: pytest.Monkey
     assert list(elsewhere.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["ingest", "run", "loop", "serve", "status", "promote", "rollback"])
+@pytest.mark.parametrize("command", ["ingest", "run", "loop", "serve", "status", "promote", "rollback", "forget"])
 def test_a_root_that_does_not_exist_is_named_and_not_made(command: str, tmp_path: Path) -> None:
     done = recloop(command, "--root", str(tmp_path / "none"), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (

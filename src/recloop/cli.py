@@ -188,6 +188,23 @@ def rollback(reason: Reason = "rolled back by hand", root: Root = HERE) -> None:
         print(run_rollback(root, store, reason=reason).message)
 
 
+@app.command()
+def forget(
+    user: Annotated[str, typer.Option(help="Id of the person, as it stands in the data.")],
+    asked_by: Annotated[
+        str, typer.Option(help="Who asked; kept with the record, so name no user id here.")
+    ] = "the command line",
+    root: Root = HERE,
+) -> None:
+    """Erase a person from the store and the data, and say what still holds them; run again, it completes itself."""
+    from recloop.config import load_params
+    from recloop.people import forget as run_forget
+    from recloop.progress import track
+
+    report = run_forget(load_params(root / "params.yaml"), root, user, asked_by, progress=track)
+    print("\n".join(report.sentences()))
+
+
 def _print_status(state: dict[str, Any]) -> None:
     champion = state["champion"]
     print(

@@ -191,3 +191,32 @@ def test_of_strangers_no_features_are_known(
     answer = featured.recommend(user_id=user_id, history=history, k=5)
     assert answer.items[0].item_id == "e"
     assert len({round(item.score, 6) for item in answer.items[1:]}) == 1
+
+
+@pytest.mark.parametrize(
+    ("user", "until", "fallback"),
+    [
+        ("cat", 200 * 1_000_000, "unknown_user"),
+        ("cat", 202 * 1_000_000, "unknown_user"),
+        ("cat", 200 * 1_000_000 - 1, None),
+        ("fay", 0, "unknown_user"),
+        ("fay", None, "empty_history"),
+        ("nobody known", 0, "unknown_user"),
+    ],
+)
+def test_an_erased_user_is_unknown_until_the_bundle_holds_only_later_events(
+    bundle: Bundle, user: str, until: int | None, fallback: str | None
+) -> None:
+    asked = list[str]()
+
+    def erased(name: str) -> int | None:
+        asked.append(name)
+        return until
+
+    recommender = Recommender(bundle, erased=erased)
+    answer = recommender.recommend(user_id=user, k=5)
+    assert answer.fallback == fallback
+    assert [item.item_id for item in answer.items] == (list("de") if fallback is None else list("abcde"))
+    assert set(asked) <= {user}
+    with_history = recommender.recommend(user_id=user, history=[Past(item_id="a")], k=5)
+    assert [item.item_id for item in with_history.items] == list("bcde")

@@ -58,6 +58,10 @@ class Feedback:
             Rejection(index=indices[at], reason="event_id was used before for an event with other content.")
             for at in added.conflicts
         ]
+        rejected += [
+            Rejection(index=indices[at], reason="user_id was forgotten after this happened; it is not stored again.")
+            for at in added.erased
+        ]
         return FeedbackResponse(
             accepted=added.accepted,
             duplicates=added.duplicates,

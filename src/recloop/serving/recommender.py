@@ -1,6 +1,6 @@
 """From raw ids to recommendations: the same scores and the same ranking as in evaluation, for one person at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -72,8 +72,8 @@ class Recommendation:
     Attributes:
         items: best first; fewer than asked for where no more are left.
         fallback: `None` where a history was scored; otherwise why there was none: ``nobody`` (neither a user nor a
-            history was given), ``unknown_user`` (a user that the bundle does not know), ``empty_history`` (a history
-            was given or stored, but holds no item of the catalogue).
+            history was given), ``unknown_user`` (a user that the bundle does not know, or who was erased since),
+            ``empty_history`` (a history was given or stored, but holds no item of the catalogue).
         ignored: events of the given history whose item is not in the catalogue.
     """
 
@@ -88,13 +88,18 @@ class Recommender:
     Args:
         bundle: what to recommend from.
         config: how; by default the section `serve` of the parameters that the bundle was packaged with.
+        erased: id -> moment until which what a user did is erased (microseconds since 1970 UTC), `None` if nothing is.
+            The bundle's history of such a user is used only if all of it happened later.
     """
 
-    def __init__(self, bundle: Bundle, config: ServeConfig | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, config: ServeConfig | None = None, erased: Callable[[str], int | None] | None = None
+    ) -> None:
         packaged = section(bundle.manifest.get("params") or {}, "serve")
         self.bundle = bundle
         self.config = config or parse(ServeConfig, packaged, f"{bundle.id}: params.serve")
         self._slate = policies.find(self.config.policy)
+        self._erased = erased or (lambda _: None)
 
     def recommend(
         self,
@@ -180,7 +185,15 @@ class Recommender:
         return context, int(len(history) - len(order))
 
     def _knows(self, user_id: str | None) -> bool:
-        return user_id is not None and self.bundle.users.index(user_id) != UNKNOWN
+        if user_id is None or (row := self.bundle.users.index(user_id)) == UNKNOWN:
+            return False
+        until = self._erased(user_id)
+        return until is None or self._began_after(until, row)
+
+    def _began_after(self, until: int, row: int) -> bool:
+        """Whether the bundle holds nothing of a user that is erased, but something that is not."""
+        times = self.bundle.histories.take(np.array([row])).timestamps
+        return bool(len(times)) and int(times.min()) > until
 
     def _scored(self, items: list[int], scores: list[float]) -> list[Scored]:
         ids = self.bundle.vocabulary.decode(items)
