@@ -1,15 +1,18 @@
 import fcntl
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from recloop import people, versions
 from recloop.data import swap
-from recloop.data.tables import read_parquet, read_tables
-from recloop.errors import ConfigError, DataError
+from recloop.data.tables import canonical_interactions, read_parquet, read_tables, write_parquet
+from recloop.errors import ConfigError, DataError, SourceError
 from recloop.ingestion import ingest
 from recloop.people import forget
+from recloop.sources import SourceContext, feedback
 from recloop.store import Event, Slate, Store
 from tests.support.bundles import popularity_bundle
 from tests.test_ingestion import SMALL, dvc, empty_project, git, project
@@ -18,7 +21,7 @@ __all__ = ["empty_project", "project"]
 SECOND = 1_000_000
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.integration)])
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path / 'store.sqlite'}"
@@ -194,3 +197,54 @@ def test_the_report_says_what_is_gone_and_what_is_not(tmp_path: Path) -> None:
         ),
     ]
     assert "ana" not in " ".join(report.sentences())
+
+
+@pytest.mark.parametrize("text", ["", "365", "0d", "-1d", "1y", "1.5d", "d", "123456d"])
+def test_an_age_is_a_number_of_days(text: str) -> None:
+    assert people.age("365d") == timedelta(days=365)
+    with pytest.raises(ConfigError) as caught:
+        people.age(text)
+    assert str(caught.value) == f"'{text}' is not an age; write a number of days from 1 to 99999, such as 365d."
+
+
+def ingested(root: Path) -> None:
+    """What an ingestion leaves in the data folder, without versions."""
+    batch = feedback.read(
+        feedback.Config(), SourceContext(root=root, data=root / "data", cache=root / "cache", progress=lambda s, _: s)
+    )
+    assert batch is not None
+    for name, frame in batch.interactions:
+        write_parquet(frame, root / "data" / "interactions" / f"{name}.parquet")
+
+
+def test_old_events_leave_the_store_once_the_data_hold_them(tmp_path: Path, url: str) -> None:
+    day, now = 86_400 * SECOND, 1_700_000_000 * SECOND
+    with Store.open(url) as store:
+        store.add_events([event("a", "ana", now - 31 * day), event("b", "ben", now - 29 * day)])
+        ingested(tmp_path)
+        store.add_events([event("c", "cy", now - 31 * day)])
+        expired = people.expire({}, tmp_path, timedelta(days=30), "test", now)
+        assert (expired.place, dict(expired.counts)) == ("age", {"events": 1})
+        (left,) = store.events_after(0)
+        assert left["event_id"].to_list() == ["b", "c"]
+        assert read_tables(tmp_path / "data").interactions["user_id"].to_list() == ["ana", "ben"]
+        assert dict(people.expire({}, tmp_path, timedelta(days=20), "test", now).counts) == {"events": 1}
+        ingested(tmp_path)
+        assert sorted(read_tables(tmp_path / "data").interactions["user_id"]) == ["ana", "ben", "cy"]
+        assert dict(people.expire({}, tmp_path, timedelta(days=1), "test", now).counts) == {"events": 1}
+        assert store.count_events() == 0
+        store.add_events([event("d", "di", now)])
+        ingested(tmp_path)
+    assert (tmp_path / "data" / "interactions" / "feedback-4-4.parquet").is_file()
+
+
+def test_nothing_expires_from_a_store_that_the_data_do_not_know(tmp_path: Path, url: str) -> None:
+    with Store.open(url) as store:
+        store.add_events([event("a", "ana")])
+        assert dict(people.expire({}, tmp_path, timedelta(days=1), "test", 1 << 60).counts) == {"events": 0}
+    write_parquet(
+        canonical_interactions(pl.DataFrame({"user_id": ["x"], "item_id": ["y"], "timestamp": [1]}), "x"),
+        tmp_path / "data" / "interactions" / "feedback-1-1.parquet",
+    )
+    with pytest.raises(SourceError, match=r"holds other events 1 to 1 than feedback-1-1\.parquet"):
+        people.expire({}, tmp_path, timedelta(days=1), "test", 1 << 60)

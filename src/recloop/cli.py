@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -190,7 +191,10 @@ def rollback(reason: Reason = "rolled back by hand", root: Root = HERE) -> None:
 
 @app.command()
 def forget(
-    user: Annotated[str, typer.Option(help="Id of the person, as it stands in the data.")],
+    user: Annotated[str | None, typer.Option(help="Id of a person, as it stands in the data.")] = None,
+    older_than: Annotated[
+        str | None, typer.Option(help="Instead: events of the store that the data hold and that are older, as 365d.")
+    ] = None,
     asked_by: Annotated[
         str, typer.Option(help="Who asked; kept with the record, so name no user id here.")
     ] = "the command line",
@@ -198,11 +202,19 @@ def forget(
 ) -> None:
     """Erase a person from the store and the data, and say what still holds them; run again, it completes itself."""
     from recloop.config import load_params
+    from recloop.people import age, expire
     from recloop.people import forget as run_forget
     from recloop.progress import track
 
-    report = run_forget(load_params(root / "params.yaml"), root, user, asked_by, progress=track)
-    print("\n".join(report.sentences()))
+    if (user is None) == (older_than is None):
+        raise ConfigError("Either a person or an age is forgotten; give --user ID or --older-than 365d.")
+    params = load_params(root / "params.yaml")
+    if older_than is not None:
+        expired = expire(params, root, age(older_than), asked_by, now=time.time_ns() // 1_000)
+        print(f"gone from the store: {expired.counts['events']:,} events, which the data hold")
+    else:
+        assert user is not None
+        print("\n".join(run_forget(params, root, user, asked_by, progress=track).sentences()))
 
 
 def _print_status(state: dict[str, Any]) -> None:

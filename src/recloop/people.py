@@ -1,19 +1,21 @@
-"""Taking a person out of everything that is kept here, with a report of what is gone and what is not."""
+"""Taking a person out of everything that is kept here, and old events out of the store."""
 
 import os
+import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from recloop import versions
 from recloop.config import parse, section
 from recloop.data import swap
-from recloop.errors import DataError
+from recloop.errors import ConfigError, DataError
 from recloop.loop.forget import bundles_with, erase_rows
 from recloop.progress import track
-from recloop.sources import feedback
+from recloop.sources import feedback, watermark
 from recloop.store import DEFAULT_FILE, URL_VARIABLE, Erasure, Store
 from recloop.versions import DATA, POINTER, SCRATCH, Progress
 
@@ -94,6 +96,41 @@ def forget(params: Mapping[str, Any], root: Path, user_id: str, asked_by: str, p
         bundles=bundles_with(root, user_id, erasure.until),
         purge="dvc gc --workspace --force" + (" --cloud" if pushed else ""),
     )
+
+
+def expire(params: Mapping[str, Any], root: Path, older_than: timedelta, asked_by: str, now: int) -> Erasure:
+    """Delete raw events from the store that are old and that the data hold already; the data keep them.
+
+    Args:
+        params: the parsed `params.yaml`; `ingest.feedback.url` may name the store.
+        root: the project's root.
+        older_than: how long before `now` an event must have happened.
+        asked_by: who asked for it, kept with the record of it.
+        now: microseconds since 1970 UTC.
+
+    Raises:
+        StoreError: the store cannot be reached.
+        SourceError: the data come from another store, so they do not say what of this one they hold.
+        DataError: an ingestion is running, or a file of the data is damaged.
+    """
+    root = root.absolute()
+    with versions.alone(root), Store.open(store_url(params), root=root) as store:
+        swap.recover(root / DATA, root / SCRATCH)
+        feedback.require_origin(store, root / DATA)
+        held = watermark(root / DATA, "feedback")
+        return store.expire(before=now - older_than // timedelta(microseconds=1), held=held, asked_by=asked_by)
+
+
+def age(text: str) -> timedelta:
+    """An age such as ``365d``, in days.
+
+    Raises:
+        ConfigError: it is not one.
+    """
+    days = re.fullmatch(r"([1-9][0-9]{0,4})d", text)
+    if days is None:
+        raise ConfigError(f"'{text}' is not an age; write a number of days from 1 to 99999, such as 365d.")
+    return timedelta(days=int(days[1]))
 
 
 @contextmanager
