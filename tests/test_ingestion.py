@@ -96,7 +96,7 @@ def clicks(monkeypatch: pytest.MonkeyPatch) -> Clicks:
     [
         (
             {"ingest": {"sauce": "files"}},
-            "params.yaml: ingest.sauce is not a known parameter; known ones are: feedback, files, movielens, source,",
+            "params.yaml: ingest.sauce is not a known parameter; known ones are: feedback, files, movielens, pseudonyms, source,",
         ),
         ({"ingest": {"source": 3}}, "params.yaml: ingest.source is 3, but input should be a valid string;"),
         ({"ingest": {"source": "netflix"}}, "There is no source 'netflix'; choose from: feedback, files,"),

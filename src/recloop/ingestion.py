@@ -10,12 +10,16 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any
+
+from pydantic import StringConstraints
 
 from recloop import people, sources, versions
+from recloop.columns import USER
 from recloop.config import Config, parse, section
-from recloop.data import swap
-from recloop.data.tables import write_parquet
+from recloop.data import pseudonyms, swap
+from recloop.data.pseudonyms import Pseudonyms
+from recloop.data.tables import canonical_attributes, canonical_interactions, write_parquet
 from recloop.errors import ConfigError, DataError
 from recloop.loop.forget import without_erased
 from recloop.progress import track
@@ -31,9 +35,12 @@ class IngestConfig(Config):
 
     Attributes:
         source: full name of a source; its options stand beside it, under the name of the source's module.
+        pseudonyms: the environment variable that holds the key of the pseudonyms that take the place of user ids; ids
+            are kept as they are without it.
     """
 
     source: str = "movielens-100k"
+    pseudonyms: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +78,15 @@ def ingest(
         SourceError: the source is unknown, unreachable or damaged.
         DataError: a table breaks a rule, another ingestion is running, or DVC fails.
     """
-    name, found, options = _configure(params, source)
+    config, found, options = _configure(params, source)
+    name = config.source
     root = root.absolute()
     versions.require_project(root)
     with versions.alone(root) as lock, people.known_store(params, root) as store:
         swap.recover(root / DATA, root / SCRATCH)
         before = versions.version(root)
         _require_appended(root, lock)
+        names = _pseudonyms(config, root / DATA)
         cache = sources.cache_folder()
         context = SourceContext(root=root, data=root / DATA, cache=cache, variant=found.variant, progress=progress)
         batch = found.source.read(options, context)
@@ -87,11 +96,11 @@ def ingest(
             case None:
                 rows, written = _NOTHING, False
             case Appended():
-                rows, written = _append(batch, root), True
+                rows, written = _append(batch, root, names), True
             case Batch():
-                batch = _without_erased(batch, store)
+                batch = _without_erased(_with_pseudonyms(batch, names), store)
                 rows = {table: frame.height for table, frame in batch.tables.present().items()}
-                written = _write(batch, root, progress)
+                written = _write(batch, root, names, progress)
         erased = people.erase_from_data(root, store, asked_by=f"the ingestion of {name}")
         if written or erased or not versions.is_versioned(root, lock):
             versions.dvc(root, lock, "add", DATA)
@@ -111,17 +120,47 @@ def recover(root: Path) -> None:
             swap.recover(root / DATA, root / SCRATCH)
 
 
-def _configure(params: Mapping[str, Any], source: str | None) -> tuple[str, sources.Found, Config]:
+def _configure(params: Mapping[str, Any], source: str | None) -> tuple[IngestConfig, sources.Found, Config]:
     values = section(params, "ingest")
-    unknown = sorted(values.keys() - {"source", *sources.modules()})
+    own = set(IngestConfig.model_fields)
+    unknown = sorted(values.keys() - {*own, *sources.modules()})
     if unknown:
-        known = ", ".join(sorted({"source", *sources.modules()}))
+        known = ", ".join(sorted({*own, *sources.modules()}))
         raise ConfigError(f"params.yaml: ingest.{unknown[0]} is not a known parameter; known ones are: {known}.")
-    chosen = {"source": values["source"]} if "source" in values else {}
-    name = source or parse(IngestConfig, chosen, "params.yaml: ingest").source
-    found = sources.find(name)
+    chosen = {name: values[name] for name in own & values.keys()} | ({"source": source} if source else {})
+    config = parse(IngestConfig, chosen, "params.yaml: ingest")
+    found = sources.find(config.source)
     options = parse(found.source.Config, values.get(found.key), f"params.yaml: ingest.{found.key}")
-    return name, found, options
+    return config, found, options
+
+
+def _pseudonyms(config: IngestConfig, data: Path) -> Pseudonyms | None:
+    """What takes the place of user ids; refused where the data go by another rule, for one person would become two."""
+    known = pseudonyms.recorded(data)
+    anew = f"remove {data} and {data}.dvc to begin anew"
+    if config.pseudonyms is None:
+        if known is not None:
+            raise DataError(
+                f"The user ids in {data} are pseudonyms by the key in {known['variable']}, and raw ones may not be "
+                f"mixed with them; set 'ingest.pseudonyms: {known['variable']}' in params.yaml, or {anew}."
+            )
+        return None
+    names = Pseudonyms.from_environment(config.pseudonyms, known and known["check"])
+    if known is None and any(map(is_appended, data.rglob("*.parquet"))):
+        raise DataError(
+            f"{data} holds feedback with raw user ids, and pseudonyms may not be mixed with them; remove "
+            f"'ingest.pseudonyms' from params.yaml, or {anew}, with an empty store."
+        )
+    return names
+
+
+def _with_pseudonyms(batch: Batch, names: Pseudonyms | None) -> Batch:
+    if names is None:
+        return batch
+    tables = batch.tables
+    interactions = canonical_interactions(names.in_frame(tables.interactions), "interactions")
+    users = None if tables.users is None else canonical_attributes(names.in_frame(tables.users), USER, "users")
+    return replace(batch, tables=replace(tables, interactions=interactions, users=users))
 
 
 def _without_erased(batch: Batch, store: Store | None) -> Batch:
@@ -149,7 +188,7 @@ def _require_appended(root: Path, lock: IO[bytes]) -> None:
         )
 
 
-def _write(batch: Batch, root: Path, progress: Progress) -> bool:
+def _write(batch: Batch, root: Path, names: Pseudonyms | None, progress: Progress) -> bool:
     """Replace ``data/`` by a batch; False if exactly these bytes were there already."""
     data, scratch = root / DATA, root / SCRATCH
     new = swap.stage(scratch)
@@ -157,6 +196,8 @@ def _write(batch: Batch, root: Path, progress: Progress) -> bool:
         write_parquet(frame, new / _file(table, batch))
     for path in filter(is_appended, data.rglob("*.parquet")):
         _link(path, new / path.relative_to(data))
+    if names is not None:
+        pseudonyms.write_record(names, new)
     if _equal(data, new):
         swap.recover(data, scratch)
         return False
@@ -164,7 +205,7 @@ def _write(batch: Batch, root: Path, progress: Progress) -> bool:
     return True
 
 
-def _append(batch: Appended, root: Path) -> dict[str, int]:
+def _append(batch: Appended, root: Path, names: Pseudonyms | None) -> dict[str, int]:
     """Add files to ``data/``; how many rows they hold of each table.
 
     All are written before the first is added, and interactions are added last, in their order: a kill on the way leaves
@@ -180,8 +221,12 @@ def _append(batch: Appended, root: Path) -> dict[str, int]:
     for table, parts in (("impressions", batch.impressions), ("interactions", batch.interactions)):
         for name, frame in parts:
             files.append(Path(table, f"{name}.parquet"))
+            if names is not None:
+                pseudonyms.require_pseudonyms(frame, f"The store's batch {name}")
             write_parquet(frame, new / files[-1])
             rows[table] = rows.get(table, 0) + frame.height
+    if names is not None and pseudonyms.recorded(data) is None:
+        pseudonyms.write_record(names, data)
     for file in files:
         assert is_appended(file), f"'{file.stem}' is not the name of an appended file"
         assert not (data / file).exists(), "files are immutable"

@@ -11,7 +11,7 @@ from typing import Any
 
 from recloop import versions
 from recloop.config import parse, section
-from recloop.data import swap
+from recloop.data import pseudonyms, swap
 from recloop.errors import ConfigError, DataError
 from recloop.loop.forget import bundles_with, erase_rows
 from recloop.progress import track
@@ -65,12 +65,12 @@ def forget(params: Mapping[str, Any], root: Path, user_id: str, asked_by: str, p
     Args:
         params: the parsed `params.yaml`; `ingest.feedback.url` may name the store.
         root: the project's root.
-        user_id: who.
+        user_id: who; the id itself, also where the data hold pseudonyms.
         asked_by: who asked for it, kept with the record of the erasure.
         progress: shows how far long steps are.
 
     Raises:
-        ConfigError: there are data, but `root` is not set up for DVC.
+        ConfigError: there are data, but `root` is not set up for DVC, or the key of their pseudonyms is not at hand.
         StoreError: the store cannot be reached.
         DataError: the version of the data is not here, a file is damaged, an ingestion is running, or DVC fails.
     """
@@ -82,7 +82,9 @@ def forget(params: Mapping[str, Any], root: Path, user_id: str, asked_by: str, p
             versions.require_project(root)
         elif (root / POINTER).exists():
             raise DataError(f"{root / DATA} is missing, so nobody can be taken out of it; run 'dvc pull' first.")
-        erasure = store.erase(user_id, asked_by)
+        record = pseudonyms.recorded(root / DATA)
+        stored_id = user_id if record is None else pseudonyms.from_record(record).of(user_id)
+        erasure = store.erase(stored_id, asked_by)
         assert erasure.digest is not None
         rows = erase_from_data(root, store, asked_by=asked_by).get(erasure.digest, {})
         if present and not versions.is_versioned(root, lock):
@@ -93,7 +95,7 @@ def forget(params: Mapping[str, Any], root: Path, user_id: str, asked_by: str, p
         rows=rows,
         version=versions.version(root) if present else "",
         pushed=pushed,
-        bundles=bundles_with(root, user_id, erasure.until),
+        bundles=bundles_with(root, stored_id, erasure.until),
         purge="dvc gc --workspace --force" + (" --cloud" if pushed else ""),
     )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from pydantic import field_validator
 
 from recloop import policies
 from recloop.config import Config, parse, section
+from recloop.data import pseudonyms
 from recloop.data.sequences import Contexts
 from recloop.data.vocabulary import UNKNOWN
 from recloop.errors import DataError
@@ -90,6 +91,9 @@ class Recommender:
         config: how; by default the section `serve` of the parameters that the bundle was packaged with.
         erased: id -> moment until which what a user did is erased (microseconds since 1970 UTC), `None` if nothing is.
             The bundle's history of such a user is used only if all of it happened later.
+
+    Raises:
+        ConfigError: the bundle's users are pseudonyms, and their key is not in the environment.
     """
 
     def __init__(
@@ -100,6 +104,18 @@ class Recommender:
         self.config = config or parse(ServeConfig, packaged, f"{bundle.id}: params.serve")
         self._slate = policies.find(self.config.policy)
         self._erased = erased or (lambda _: None)
+        record = bundle.manifest.get("pseudonyms")
+        self._pseudonyms = None if record is None else pseudonyms.from_record(record)
+
+    @overload
+    def stored_id(self, user_id: str) -> str: ...
+
+    @overload
+    def stored_id(self, user_id: str | None) -> str | None: ...
+
+    def stored_id(self, user_id: str | None) -> str | None:
+        """What stands for a user in the bundle and in the store: a pseudonym if the bundle's users have them."""
+        return user_id if user_id is None or self._pseudonyms is None else self._pseudonyms.of(user_id)
 
     def recommend(
         self,
@@ -112,7 +128,7 @@ class Recommender:
         """The `k` best items for a person.
 
         Args:
-            user_id: who asks; a known user's stored history is scored.
+            user_id: who asks, as `stored_id` gives it; a known user's stored history is scored.
             history: events to score instead of what is stored, also for a known user; either all of them have a
                 timestamp, or none has and they are in time order, oldest first.
             k: how many, at least 1.

@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -90,10 +91,10 @@ class RecommendationService:
         recommender = self._recommender
         if recommender is None:
             return _no_bundle()
-        history = request.history
+        history, user_id = request.history, recommender.stored_id(request.user_id)
         try:
             answer = recommender.recommend(
-                user_id=request.user_id,
+                user_id=user_id,
                 history=None if history is None else [Past(**event.model_dump()) for event in history],
                 k=request.k,
                 exclude=request.exclude,
@@ -112,7 +113,7 @@ class RecommendationService:
             Exposure(
                 request_id=response.request_id,
                 timestamp=time.time_ns() // 1_000,
-                user_id=request.user_id,
+                user_id=user_id,
                 bundle=response.bundle,
                 policy=response.policy,
                 items=[item.item_id for item in answer.items],
@@ -139,8 +140,11 @@ class RecommendationService:
     @bentoml.api(route="/feedback")
     async def feedback(self, request: FeedbackRequest, /) -> FeedbackResponse:
         """Take events; those accepted are committed to the store before this answers."""
+        if (recommender := self._recommender) is None:
+            return _no_bundle()
+        take = partial(self._feedback.take, request.events, stored_id=recommender.stored_id)
         try:
-            response = await anyio.to_thread.run_sync(self._feedback.take, request.events, limiter=self._writers)
+            response = await anyio.to_thread.run_sync(take, limiter=self._writers)
         except StoreError as error:
             _log.error("Feedback refused: %s", error)
             counters.count_unavailable(len(request.events))
@@ -152,10 +156,11 @@ class RecommendationService:
     @bentoml.api(route="/forget")
     async def forget(self, request: ForgetRequest, /) -> ForgetResponse:
         """Erase a person from the store; answered as somebody unknown from now on, and gone from the next data."""
+        if (recommender := self._recommender) is None:
+            return _no_bundle()
+        erase = partial(self._people.erase, recommender.stored_id(request.user_id), request.asked_by)
         try:
-            erasure = await anyio.to_thread.run_sync(
-                self._people.erase, request.user_id, request.asked_by, limiter=self._writers
-            )
+            erasure = await anyio.to_thread.run_sync(erase, limiter=self._writers)
         except StoreError as error:
             _log.error("Nobody was forgotten: %s", error)
             sentence = "The store cannot be reached now, and nobody was forgotten; ask again later."
