@@ -15,6 +15,7 @@ from pipelines import run
 from recloop.columns import TIME
 from recloop.config import load_params, parse, section
 from recloop.data.bundles import copy
+from recloop.data.pseudonyms import recorded
 from recloop.data.tables import read_attributes, read_json, read_parquet
 from recloop.data.vocabulary import Vocabulary
 from recloop.evaluation.contenders import fit
@@ -27,6 +28,7 @@ BUNDLE = Path("artifacts/bundle")
 BUNDLES = Path("artifacts/bundles")
 CLEAN = Path("artifacts/clean")
 DATA = Path("data.dvc")
+TABLES = Path("data")
 DECISION = Path("artifacts/gate/decision.json")
 EVALUATION = Path("artifacts/evaluation")
 MODELS = Path("artifacts/models")
@@ -95,6 +97,7 @@ def _record(
             "train_window": read_json(SPLIT)["train_window"],
         },
         "params": {key: params[key] for key in RECORDED if params.get(key)} | {"train": {name: train.get(name) or {}}},
+        "pseudonyms": recorded(TABLES),
         "metrics": measured["metrics"],
         "ci95": measured["ci95"],
         "validation": {"success": validation["success"], "quarantined": validation["quarantined"]},

@@ -22,11 +22,13 @@ def recloop(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_command(tmp_path: Path) -> None:
     text = recloop("--help", cwd=tmp_path).stdout
-    for command in ("ingest", "run", "loop", "serve", "benchmark", "status", "promote", "rollback"):
+    for command in ("ingest", "run", "loop", "serve", "benchmark", "status", "promote", "rollback", "forget"):
         assert command in text
 
 
-@pytest.mark.parametrize("command", ["ingest", "run", "loop", "serve", "benchmark", "status", "promote", "rollback"])
+@pytest.mark.parametrize(
+    "command", ["ingest", "run", "loop", "serve", "benchmark", "status", "promote", "rollback", "forget"]
+)
 def test_every_command_has_help(command: str, tmp_path: Path) -> None:
     done = recloop(command, "--help", cwd=tmp_path)
     assert done.returncode == 0
@@ -162,7 +164,7 @@ def test_the_root_names_the_store_too(tmp_path: Path, monkeypatch: pytest.Monkey
     assert list(elsewhere.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["ingest", "run", "loop", "serve", "status", "promote", "rollback"])
+@pytest.mark.parametrize("command", ["ingest", "run", "loop", "serve", "status", "promote", "rollback", "forget"])
 def test_a_root_that_does_not_exist_is_named_and_not_made(command: str, tmp_path: Path) -> None:
     done = recloop(command, "--root", str(tmp_path / "none"), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (
@@ -193,3 +195,18 @@ def test_importing_the_package_imports_nothing_heavy(tmp_path: Path) -> None:
     heavy = "torch", "polars", "pandas", "bentoml"
     code = f"import recloop, recloop.cli, sys; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=tmp_path).strip() == "[]"
+
+
+@pytest.mark.parametrize("words", [[], ["--user", "ana", "--older-than", "365d"]])
+def test_either_a_person_or_an_age_is_forgotten(words: list[str], tmp_path: Path) -> None:
+    done = recloop("forget", *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "error: Either a person or an age is forgotten; give --user ID or --older-than 365d.\n"
+
+
+def test_forgetting_says_what_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("ingest: {}\n", encoding="utf-8")
+    done = recloop("forget", "--user", "ana", cwd=tmp_path)
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "gone from the store: nothing was there")
+    done = recloop("forget", "--older-than", "365d", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "gone from the store: 0 events, which the data hold\n")

@@ -17,7 +17,7 @@ import polars as pl
 import psutil
 import pytest
 
-from recloop import ingestion, sources
+from recloop import ingestion, sources, versions
 from recloop.config import Config
 from recloop.data.tables import canonical_interactions, read_tables
 from recloop.errors import ConfigError, DataError, RecloopError, SourceError
@@ -96,7 +96,7 @@ def clicks(monkeypatch: pytest.MonkeyPatch) -> Clicks:
     [
         (
             {"ingest": {"sauce": "files"}},
-            "params.yaml: ingest.sauce is not a known parameter; known ones are: feedback, files, movielens, source,",
+            "params.yaml: ingest.sauce is not a known parameter; known ones are: feedback, files, movielens,",
         ),
         ({"ingest": {"source": 3}}, "params.yaml: ingest.source is 3, but input should be a valid string;"),
         ({"ingest": {"source": "netflix"}}, "There is no source 'netflix'; choose from: feedback, files,"),
@@ -125,7 +125,7 @@ def test_a_folder_without_dvc_is_refused_before_anything_is_written(tmp_path: Pa
 
 def test_only_one_ingestion_runs_at_a_time(tmp_path: Path) -> None:
     (tmp_path / ".dvc").mkdir()
-    folder = tmp_path / ingestion.SCRATCH
+    folder = tmp_path / versions.SCRATCH
     folder.mkdir(parents=True)
     with (folder / "lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -140,7 +140,7 @@ def test_only_one_ingestion_runs_at_a_time(tmp_path: Path) -> None:
 def test_recovery_brings_back_the_old_version(tmp_path: Path) -> None:
     ingestion.recover(tmp_path)
     assert list(tmp_path.iterdir()) == []
-    old = tmp_path / ingestion.SCRATCH / "old"
+    old = tmp_path / versions.SCRATCH / "old"
     old.mkdir(parents=True)
     (old / "items.parquet").write_bytes(b"whole")
     ingestion.recover(tmp_path)
@@ -354,7 +354,7 @@ class TestKills:
                 break
             assert done.returncode == -signal.SIGKILL
             place = project / "data"
-            present = content(place if place.exists() else project / ingestion.SCRATCH / "old")
+            present = content(place if place.exists() else project / versions.SCRATCH / "old")
             assert present == before or "interactions/synthetic.parquet" in present
             wait_for_lock(project)
             assert ingest(SMALL, project).version == old.version
@@ -394,11 +394,11 @@ Path("done").touch()
 RUN = """
 import signal, sys
 from pathlib import Path
-from recloop import ingestion
+from recloop import versions
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-with ingestion._alone(Path.cwd()) as lock:
-    ingestion._dvc(Path.cwd(), lock, *sys.argv[1:])
+with versions.alone(Path.cwd()) as lock:
+    versions.dvc(Path.cwd(), lock, *sys.argv[1:])
 """
 
 
@@ -418,7 +418,7 @@ def test_a_push_ends_with_its_ingestion_and_an_add_goes_on_to_its_end(
     os.killpg(process.pid, signal_)
     assert process.wait(30)
     if word == "add":
-        with pytest.raises(DataError, match="Another ingestion is running"), ingestion._alone(tmp_path):
+        with pytest.raises(DataError, match="Another ingestion is running"), versions.alone(tmp_path):
             pass
     assert soon(lambda: not dvc_.is_running() or dvc_.status() == psutil.STATUS_ZOMBIE)
     wait_for_lock(tmp_path)
@@ -435,7 +435,7 @@ def soon(holds: Callable[[], bool]) -> bool:
 
 def wait_for_lock(root: Path) -> None:
     """Wait until a DVC that outlived its ingestion has ended."""
-    path = root / ingestion.SCRATCH / "lock"
+    path = root / versions.SCRATCH / "lock"
     if path.exists():
         with path.open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -186,6 +187,34 @@ def rollback(reason: Reason = "rolled back by hand", root: Root = HERE) -> None:
 
     with Store.open(root=root) as store:
         print(run_rollback(root, store, reason=reason).message)
+
+
+@app.command()
+def forget(
+    user: Annotated[str | None, typer.Option(help="Id of a person, as it stands in the data.")] = None,
+    older_than: Annotated[
+        str | None, typer.Option(help="Instead: events of the store that the data hold and that are older, as 365d.")
+    ] = None,
+    asked_by: Annotated[
+        str, typer.Option(help="Who asked; kept with the record, so name no user id here.")
+    ] = "the command line",
+    root: Root = HERE,
+) -> None:
+    """Erase a person from the store and the data, and say what still holds them; run again, it completes itself."""
+    from recloop.config import load_params
+    from recloop.people import age, expire
+    from recloop.people import forget as run_forget
+    from recloop.progress import track
+
+    if (user is None) == (older_than is None):
+        raise ConfigError("Either a person or an age is forgotten; give --user ID or --older-than 365d.")
+    params = load_params(root / "params.yaml")
+    if older_than is not None:
+        expired = expire(params, root, age(older_than), asked_by, now=time.time_ns() // 1_000)
+        print(f"gone from the store: {expired.counts['events']:,} events, which the data hold")
+    else:
+        assert user is not None
+        print("\n".join(run_forget(params, root, user, asked_by, progress=track).sentences()))
 
 
 def _print_status(state: dict[str, Any]) -> None:

@@ -1,39 +1,33 @@
 """From a source to a new version of the data: read, write, swap in, version with DVC, push.
 
 `data/` changes in one step and only if its content does; a kill at any moment leaves a whole version, and the next
-ingestion tidies up. The folder ``.recloop/`` in the project's root holds the lock and the version being written.
+ingestion tidies up. People whom the store has erased leave the data with every ingestion.
 """
 
-import contextlib
-import fcntl
 import filecmp
 import json
 import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
-import yaml
+from pydantic import StringConstraints
 
-from recloop import processes, sources
+from recloop import people, sources, versions
+from recloop.columns import USER
 from recloop.config import Config, parse, section
-from recloop.data import swap
-from recloop.data.tables import write_parquet
+from recloop.data import pseudonyms, swap
+from recloop.data.pseudonyms import Pseudonyms
+from recloop.data.tables import canonical_attributes, canonical_interactions, write_parquet
 from recloop.errors import ConfigError, DataError
+from recloop.loop.forget import without_erased
 from recloop.progress import track
 from recloop.sources import Appended, Batch, SourceContext, is_appended
-
-DATA = "data"
-POINTER = "data.dvc"
-SCRATCH = ".recloop/ingest"
+from recloop.store import Store
+from recloop.versions import DATA, POINTER, SCRATCH, Progress
 
 _NOTHING = {"interactions": 0}
-
-Progress = Callable[[Iterable[Any], str], Iterable[Any]]
 
 
 class IngestConfig(Config):
@@ -41,9 +35,12 @@ class IngestConfig(Config):
 
     Attributes:
         source: full name of a source; its options stand beside it, under the name of the source's module.
+        pseudonyms: the environment variable that holds the key of the pseudonyms that take the place of user ids; ids
+            are kept as they are without it.
     """
 
     source: str = "movielens-100k"
+    pseudonyms: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,16 +78,15 @@ def ingest(
         SourceError: the source is unknown, unreachable or damaged.
         DataError: a table breaks a rule, another ingestion is running, or DVC fails.
     """
-    name, found, options = _configure(params, source)
+    config, found, options = _configure(params, source)
+    name = config.source
     root = root.absolute()
-    if not (root / ".dvc").is_dir():
-        raise ConfigError(
-            f"{root} is not a DVC project, so its data cannot be versioned; run 'git init' and 'dvc init' there first."
-        )
-    with _alone(root) as lock:
+    versions.require_project(root)
+    with versions.alone(root) as lock, people.known_store(params, root) as store:
         swap.recover(root / DATA, root / SCRATCH)
-        before = _version(root)
+        before = versions.version(root)
         _require_appended(root, lock)
+        names = _pseudonyms(config, root / DATA)
         cache = sources.cache_folder()
         context = SourceContext(root=root, data=root / DATA, cache=cache, variant=found.variant, progress=progress)
         batch = found.source.read(options, context)
@@ -100,14 +96,16 @@ def ingest(
             case None:
                 rows, written = _NOTHING, False
             case Appended():
-                rows, written = _append(batch, root), True
+                rows, written = _append(batch, root, names), True
             case Batch():
+                batch = _without_erased(_with_pseudonyms(batch, names), store)
                 rows = {table: frame.height for table, frame in batch.tables.present().items()}
-                written = _write(batch, root, progress)
-        if written or not _is_versioned(root, lock):
-            _dvc(root, lock, "add", DATA)
-        pushed = _push(root, lock, progress)
-    version = _version(root)
+                written = _write(batch, root, names, progress)
+        erased = people.erase_from_data(root, store, asked_by=f"the ingestion of {name}")
+        if written or erased or not versions.is_versioned(root, lock):
+            versions.dvc(root, lock, "add", DATA)
+        pushed = versions.push(root, lock, progress)
+    version = versions.version(root)
     return IngestReport(source=name, changed=version != before, rows=rows, version=version, pushed=pushed)
 
 
@@ -118,37 +116,60 @@ def recover(root: Path) -> None:
         DataError: an ingestion is running.
     """
     if (root / SCRATCH).is_dir():
-        with _alone(root):
+        with versions.alone(root):
             swap.recover(root / DATA, root / SCRATCH)
 
 
-def _configure(params: Mapping[str, Any], source: str | None) -> tuple[str, sources.Found, Config]:
+def _configure(params: Mapping[str, Any], source: str | None) -> tuple[IngestConfig, sources.Found, Config]:
     values = section(params, "ingest")
-    unknown = sorted(values.keys() - {"source", *sources.modules()})
+    own = set(IngestConfig.model_fields)
+    unknown = sorted(values.keys() - {*own, *sources.modules()})
     if unknown:
-        known = ", ".join(sorted({"source", *sources.modules()}))
+        known = ", ".join(sorted({*own, *sources.modules()}))
         raise ConfigError(f"params.yaml: ingest.{unknown[0]} is not a known parameter; known ones are: {known}.")
-    chosen = {"source": values["source"]} if "source" in values else {}
-    name = source or parse(IngestConfig, chosen, "params.yaml: ingest").source
-    found = sources.find(name)
+    chosen = {name: values[name] for name in own & values.keys()} | ({"source": source} if source else {})
+    config = parse(IngestConfig, chosen, "params.yaml: ingest")
+    found = sources.find(config.source)
     options = parse(found.source.Config, values.get(found.key), f"params.yaml: ingest.{found.key}")
-    return name, found, options
+    return config, found, options
 
 
-@contextlib.contextmanager
-def _alone(root: Path) -> Generator[IO[bytes]]:
-    """Hold the project's ingestion lock; it ends with the process, or with the DVC that a killed one left behind."""
-    folder = root / SCRATCH
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder.parent / ".gitignore").write_text("*\n", encoding="utf-8")
-    with (folder / "lock").open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+def _pseudonyms(config: IngestConfig, data: Path) -> Pseudonyms | None:
+    """What takes the place of user ids; refused where the data go by another rule, for one person would become two."""
+    known = pseudonyms.recorded(data)
+    anew = f"remove {data} and {data}.dvc to begin anew"
+    if config.pseudonyms is None:
+        if known is not None:
             raise DataError(
-                f"Another ingestion is running in {root}, and only one may run at a time; wait until it has ended."
-            ) from None
-        yield lock
+                f"The user ids in {data} are pseudonyms by the key in {known['variable']}, and raw ones may not be "
+                f"mixed with them; set 'ingest.pseudonyms: {known['variable']}' in params.yaml, or {anew}."
+            )
+        return None
+    names = Pseudonyms.from_environment(config.pseudonyms, None if known is None else known["check"])
+    if known is None and any(map(is_appended, data.rglob("*.parquet"))):
+        raise DataError(
+            f"{data} holds feedback with raw user ids, and pseudonyms may not be mixed with them; remove "
+            f"'ingest.pseudonyms' from params.yaml, or {anew}, with an empty store."
+        )
+    return names
+
+
+def _with_pseudonyms(batch: Batch, names: Pseudonyms | None) -> Batch:
+    if names is None:
+        return batch
+    tables = batch.tables
+    interactions = canonical_interactions(names.in_frame(tables.interactions), "interactions")
+    users = None if tables.users is None else canonical_attributes(names.in_frame(tables.users), USER, "users")
+    return replace(batch, tables=replace(tables, interactions=interactions, users=users))
+
+
+def _without_erased(batch: Batch, store: Store | None) -> Batch:
+    """What a source holds, without the people who were erased: it does not know of that."""
+    if store is None:
+        return batch
+    erased, tables = store.erased(), batch.tables
+    users = None if tables.users is None else without_erased(tables.users, erased)
+    return replace(batch, tables=replace(tables, interactions=without_erased(tables.interactions, erased), users=users))
 
 
 def _require_appended(root: Path, lock: IO[bytes]) -> None:
@@ -158,7 +179,7 @@ def _require_appended(root: Path, lock: IO[bytes]) -> None:
     """
     if (root / DATA).exists() or not (root / POINTER).exists():
         return
-    listed = _dvc(root, lock, "list", "--recursive", "--json", ".", DATA, check=False)
+    listed = versions.dvc(root, lock, "list", "--recursive", "--json", ".", DATA, check=False)
     names = [entry["path"] for entry in json.loads(listed.stdout)] if listed.returncode == 0 else []
     if appended := sorted(name for name in names if is_appended(Path(name))):
         raise DataError(
@@ -167,7 +188,7 @@ def _require_appended(root: Path, lock: IO[bytes]) -> None:
         )
 
 
-def _write(batch: Batch, root: Path, progress: Progress) -> bool:
+def _write(batch: Batch, root: Path, names: Pseudonyms | None, progress: Progress) -> bool:
     """Replace ``data/`` by a batch; False if exactly these bytes were there already."""
     data, scratch = root / DATA, root / SCRATCH
     new = swap.stage(scratch)
@@ -175,6 +196,8 @@ def _write(batch: Batch, root: Path, progress: Progress) -> bool:
         write_parquet(frame, new / _file(table, batch))
     for path in filter(is_appended, data.rglob("*.parquet")):
         _link(path, new / path.relative_to(data))
+    if names is not None:
+        pseudonyms.write_record(names, new)
     if _equal(data, new):
         swap.recover(data, scratch)
         return False
@@ -182,7 +205,7 @@ def _write(batch: Batch, root: Path, progress: Progress) -> bool:
     return True
 
 
-def _append(batch: Appended, root: Path) -> dict[str, int]:
+def _append(batch: Appended, root: Path, names: Pseudonyms | None) -> dict[str, int]:
     """Add files to ``data/``; how many rows they hold of each table.
 
     All are written before the first is added, and interactions are added last, in their order: a kill on the way leaves
@@ -198,8 +221,12 @@ def _append(batch: Appended, root: Path) -> dict[str, int]:
     for table, parts in (("impressions", batch.impressions), ("interactions", batch.interactions)):
         for name, frame in parts:
             files.append(Path(table, f"{name}.parquet"))
+            if names is not None:
+                pseudonyms.require_pseudonyms(frame, f"The store's batch {name}")
             write_parquet(frame, new / files[-1])
             rows[table] = rows.get(table, 0) + frame.height
+    if names is not None and pseudonyms.recorded(data) is None:
+        pseudonyms.write_record(names, data)
     for file in files:
         assert is_appended(file), f"'{file.stem}' is not the name of an appended file"
         assert not (data / file).exists(), "files are immutable"
@@ -224,72 +251,3 @@ def _equal(one: Path, other: Path) -> bool:
     """Whether two folders hold the same files with the same bytes."""
     names = [{path.relative_to(folder) for path in folder.rglob("*") if path.is_file()} for folder in (one, other)]
     return names[0] == names[1] and all(filecmp.cmp(one / name, other / name, shallow=False) for name in names[0])
-
-
-def _version(root: Path) -> str:
-    """The MD5 in `data.dvc`; empty if there is none."""
-    pointer = root / POINTER
-    if not pointer.exists():
-        return ""
-    try:
-        return yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]["md5"]
-    except (yaml.YAMLError, LookupError, TypeError):
-        raise DataError(f"{pointer} is not a file of DVC; restore it with 'git checkout {POINTER}'.") from None
-
-
-def _is_versioned(root: Path, lock: IO[bytes]) -> bool:
-    """Whether `data.dvc` names exactly what lies in ``data/``, and DVC's cache holds it."""
-    if not (root / POINTER).exists():
-        return False
-    return json.loads(_dvc(root, lock, "status", "--json", POINTER).stdout) == {}
-
-
-def _push(root: Path, lock: IO[bytes], progress: Progress) -> bool:
-    remote = _dvc(root, lock, "config", "core.remote", check=False).stdout.strip()
-    for _ in progress([remote] if remote else [], f"pushing to '{remote}'"):
-        _dvc(root, lock, "push", POINTER)
-    return bool(remote)
-
-
-def _dvc(root: Path, lock: IO[bytes], *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run DVC, which ends with this process at the latest and holds the lock as long.
-
-    ``dvc add`` alone is not ended by anything that ends this process, Ctrl-C included: with links to its cache it
-    removes a file of `data/` before it puts a link there. Its own output goes to a file, for a pipe would break.
-    """
-    command = [sys.executable, "-m", "dvc", *words]
-    env = processes.environment() | {"DVC_NO_ANALYTICS": "true"}
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors, contextlib.ExitStack() as stack:
-        if words[0] == "add":
-            process = subprocess.Popen(  # noqa: S603 - fixed words
-                command,
-                cwd=root,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
-                pass_fds=[lock.fileno()],
-                start_new_session=True,
-            )
-        else:
-            process = stack.enter_context(
-                processes.running(command, folder=root, env=env, output=output, errors=errors, keep=[lock.fileno()])
-            )
-        status = process.wait()
-        said = [_text(file) for file in (output, errors)]
-    done = subprocess.CompletedProcess(command, status, *said)
-    if check and done.returncode:
-        raise DataError(f"'dvc {' '.join(words)}' fails in {root} ({_reason(done)}); correct that and ingest again.")
-    return done
-
-
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode("utf-8", errors="replace")
-
-
-def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    """What DVC says of its failure, on one line and without its invitation to its forum."""
-    words = done.stderr.partition("Having any troubles?")[0]
-    _, found, error = words.partition("ERROR: ")
-    return " ".join((error if found else words).split()) or f"status {done.returncode}"

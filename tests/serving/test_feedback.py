@@ -142,3 +142,19 @@ def test_every_event_is_in_exactly_one_of_the_three(tmp_path_factory: pytest.Tem
         assert response.accepted + response.duplicates + len(response.rejected) == len(batch)
         assert store.count_events() == response.accepted
         assert reasons(response).keys() <= set(range(len(batch)))
+
+
+def test_what_an_erased_person_did_before_is_rejected(tmp_path: Path) -> None:
+    with Store.open(f"sqlite:///{tmp_path}/store.sqlite", clock=lambda: round(NOW * 1_000_000)) as store:
+        store.erase("u", "test")
+        batch = [
+            {"event_id": "broken"},
+            GOOD,
+            GOOD | {"event_id": "e2", "user_id": "v"},
+            GOOD | {"event_id": "e3", "timestamp": NOW + 1},
+        ]
+        response = Feedback(lambda: store, lambda: NOW).take(batch)
+        assert (response.accepted, response.duplicates) == (2, 0)
+        assert reasons(response)[1] == "user_id was forgotten after this happened; it is not stored again."
+        assert sorted(reasons(response)) == [0, 1]
+        assert stored(store)["event_id"].to_list() == ["e2", "e3"]

@@ -78,8 +78,8 @@ def test_a_known_user_is_answered_as_with_the_same_history(name: str, tmp_path: 
         times = events["timestamp"].to_physical()
         rows = zip(events[ITEM], times, events["value"], strict=True)
         history = [Past(item_id=item, timestamp=time, value=value) for item, time, value in rows]
-        stored = recommender.recommend(user_id=str(user))
-        given = recommender.recommend(user_id=str(user), history=history)
+        stored = recommender.recommend(request_id="r", user_id=str(user))
+        given = recommender.recommend(request_id="r", user_id=str(user), history=history)
         assert stored == given
 
 

@@ -247,3 +247,32 @@ def test_options_of_a_policy_are_checked_and_the_key_is_named(tmp_path: Path) ->
         Recommender(Bundle.load(folder))
     with pytest.raises(ValueError, match=r"plackett_luce\.temperature is -1, but input should be greater"):
         ServeConfig(policy="plackett_luce", policy_options={"temperature": -1})
+
+
+@pytest.mark.parametrize(
+    ("user", "until", "fallback"),
+    [
+        ("cat", 200 * 1_000_000, "unknown_user"),
+        ("cat", 202 * 1_000_000, "unknown_user"),
+        ("cat", 200 * 1_000_000 - 1, None),
+        ("fay", 0, "unknown_user"),
+        ("fay", None, "empty_history"),
+        ("nobody known", 0, "unknown_user"),
+    ],
+)
+def test_an_erased_user_is_unknown_until_the_bundle_holds_only_later_events(
+    bundle: Bundle, user: str, until: int | None, fallback: str | None
+) -> None:
+    asked = list[str]()
+
+    def erased(name: str) -> int | None:
+        asked.append(name)
+        return until
+
+    recommender = Recommender(bundle, erased=erased)
+    answer = recommender.recommend(user_id=user, k=5)
+    assert answer.fallback == fallback
+    assert [item.item_id for item in answer.items] == (list("de") if fallback is None else list("abcde"))
+    assert set(asked) <= {user}
+    with_history = recommender.recommend(user_id=user, history=[Past(item_id="a")], k=5)
+    assert [item.item_id for item in with_history.items] == list("bcde")

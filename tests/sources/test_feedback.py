@@ -237,3 +237,55 @@ def test_attribution_reads_the_data_as_it_reads_the_store(context: SourceContext
     assert read_again.account == stored.account
     assert stored.account.attributed == 2
     assert read_again.frame().equals(stored.frame())
+
+
+def test_the_origin_is_known_when_people_were_erased(context: SourceContext, url: str):
+    add(url, ("a", "ana", "i", "view", 1, None), ("b", "ben", "i", "view", 2, None))
+    assert keep(context, url) == "feedback-1-2"
+    add(url, ("c", "ana", "i", "view", 3, None), ("d", "ana", "j", "view", 4, None))
+    assert keep(context, url) == "feedback-3-4"
+    with Store.open(url) as store:
+        store.erase("ana", "test")
+    assert keep(context, url) is None, "the batch before the newest, which is all hers, tells where the data come from"
+    later = 2_000_000_000 * SECOND
+    add(url, ("e", "ana", "i", "view", later, None), ("f", "ben", "j", "view", 6, None))
+    batch = read(Config(url=url), context)
+    assert batch is not None
+    ((name, events),) = batch.interactions
+    assert (name, events["user_id"].to_list()) == ("feedback-5-6", ["ben", "ana"])
+    with Store.open(url) as store:
+        store.erase("ben", "test")
+    (path,) = (context.data / "interactions").glob("feedback-1-2.parquet")
+    write_parquet(read_tables(context.data).interactions.clear(), path)
+    assert read(Config(url=url), context) is not None, "nothing is left to compare, and the store says why"
+
+
+@pytest.mark.parametrize("newest", [3, 2])
+def test_another_store_is_refused_though_it_erased_people(
+    context: SourceContext, url: str, tmp_path: Path, newest: int
+):
+    add(url, *((f"e{number}", "ana", f"i{number}", "view", number, None) for number in range(1, newest + 1)))
+    keep(context, url)
+    other = f"sqlite:///{tmp_path}/other.sqlite"
+    add(other, *((f"e{number}", "ben", "i", "view", number, None) for number in (1, 2, 3)))
+    with Store.open(other) as store:
+        store.erase("ana", "test")
+    with pytest.raises(SourceError, match=rf"holds other events 1 to {newest} than feedback-1-{newest}\.parquet"):
+        read(Config(url=other), context)
+    add(other, ("e4", "cy", "i", "view", 4, None), ("e5", "cy", "i", "view", 5, None))
+    path = context.data / "interactions" / "feedback-4-5.parquet"
+    write_parquet(read_tables(context.data).interactions, path)
+    with Store.open(other) as store:
+        store.expire(before=4, held=3, asked_by="test")
+    with pytest.raises(SourceError, match=r"holds other events 4 to 5 than feedback-4-5\.parquet"):
+        read(Config(url=other), context)
+
+
+def test_the_origin_is_known_when_all_that_the_data_hold_has_expired(context: SourceContext, url: str):
+    add(url, ("a", "ana", "i", "view", 1, None), ("b", "ben", "i", "view", 2, None))
+    keep(context, url)
+    add(url, ("c", "cy", "i", "view", 1, None))
+    with Store.open(url) as store:
+        assert dict(store.expire(before=9, held=2, asked_by="test").counts) == {"events": 2}
+    assert keep(context, url) == "feedback-3-3"
+    assert read_tables(context.data).interactions["user_id"].to_list() == ["ana", "cy", "ben"]

@@ -133,11 +133,14 @@ def test_a_reader_never_misses_an_event_that_commits_late(store: Store):
 @pytest.mark.integration
 def test_on_postgresql_a_reader_waits_for_a_writer_under_way(postgres_url: str):
     """The late writer got the lower seq: the reader must not go past it."""
+    from recloop.store import order
     from recloop.store.connection import writing
     from recloop.store.events import _insert
+    from recloop.store.schema import EVENTS
 
     with Store.open(postgres_url) as store, ThreadPoolExecutor(1) as pool:
         with writing(store._engine) as late:
+            order.announce(late, EVENTS)
             _insert(late, [event("late")], 0)
             store.add_events([event("early")])
             reading = pool.submit(everything, store)

@@ -31,8 +31,12 @@ class Feedback:
         self._store: Store | None = None
         self._lock = Lock()
 
-    def take(self, batch: Sequence[Any]) -> FeedbackResponse:
+    def take(self, batch: Sequence[Any], stored_id: Callable[[str], str] = str) -> FeedbackResponse:
         """Store the good events of a batch in one transaction; an event may name users and items unknown so far.
+
+        Args:
+            batch: the events as they came.
+            stored_id: what stands for a user in the store.
 
         Raises:
             StoreError: the store cannot be reached; nothing was stored.
@@ -43,10 +47,11 @@ class Feedback:
         rejected: list[Rejection] = []
         for index, raw in enumerate(batch):
             try:
-                event = Event(**FeedbackEvent.model_validate(raw).model_dump())
+                sent: dict[str, Any] = FeedbackEvent.model_validate(raw).model_dump()
             except ValidationError as error:
                 rejected.append(Rejection(index=index, reason=_reason(error)))
                 continue
+            event = Event(**(sent | {"user_id": stored_id(sent["user_id"])}))
             if event.timestamp > latest:
                 reason = "timestamp lies in the future; numbers are seconds since 1970."
                 rejected.append(Rejection(index=index, reason=reason))
@@ -57,6 +62,10 @@ class Feedback:
         rejected += [
             Rejection(index=indices[at], reason="event_id was used before for an event with other content.")
             for at in added.conflicts
+        ]
+        rejected += [
+            Rejection(index=indices[at], reason="user_id was forgotten after this happened; it is not stored again.")
+            for at in added.erased
         ]
         return FeedbackResponse(
             accepted=added.accepted,

@@ -1,9 +1,9 @@
 """From raw ids to recommendations: the same scores and the same ranking as in evaluation, for one person at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any, Literal, overload
 from uuid import uuid4
 
 import numpy as np
@@ -13,6 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from recloop import policies
 from recloop.config import SEEDS, Config, parse, section
+from recloop.data import pseudonyms
 from recloop.data.sequences import Contexts
 from recloop.data.vocabulary import UNKNOWN
 from recloop.errors import ConfigError, DataError
@@ -97,8 +98,8 @@ class Recommendation:
     Attributes:
         items: best first; fewer than asked for where no more are left.
         fallback: `None` where a history was scored; otherwise why there was none: ``nobody`` (neither a user nor a
-            history was given), ``unknown_user`` (a user that the bundle does not know), ``empty_history`` (a history
-            was given or stored, but holds no item of the catalogue).
+            history was given), ``unknown_user`` (a user that the bundle does not know, or who was erased since),
+            ``empty_history`` (a history was given or stored, but holds no item of the catalogue).
         ignored: events of the given history whose item is not in the catalogue.
         propensities: the probability that the policy puts each item at its place, given the places before.
         exact: whether the propensities are computed; otherwise they are estimated.
@@ -124,12 +125,21 @@ class Recommender:
         bundle: what to recommend from.
         config: how; by default the section `serve` of the parameters that the bundle was packaged with.
         clicks: what was clicked so far, a number an item of the catalogue, for policies that learn from it.
+        erased: id -> moment until which what a user did is erased (microseconds since 1970 UTC), `None` if nothing is.
+            The bundle's history of such a user is used only if all of it happened later.
 
     Raises:
-        ConfigError: the configuration is not valid, or its policy needs something that the bundle lacks.
+        ConfigError: the configuration is not valid, its policy needs something that the bundle lacks, or the bundle's
+            users are pseudonyms, and their key is not in the environment.
     """
 
-    def __init__(self, bundle: Bundle, config: ServeConfig | None = None, clicks: Clicks | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        config: ServeConfig | None = None,
+        clicks: Clicks | None = None,
+        erased: Callable[[str], int | None] | None = None,
+    ) -> None:
         packaged = section(bundle.manifest.get("params") or {}, "serve")
         self.bundle = bundle
         self.config = config or parse(ServeConfig, packaged, f"{bundle.id}: params.serve")
@@ -137,6 +147,19 @@ class Recommender:
         self._options = self.config.options()
         needs = self._policy.NEEDS | self._options.needs
         self._side = Side.of(bundle, needs, self.config.policy, clicks)
+        self._erased = erased or (lambda _: None)
+        record = bundle.manifest.get("pseudonyms")
+        self._pseudonyms = None if record is None else pseudonyms.from_record(record)
+
+    @overload
+    def stored_id(self, user_id: str) -> str: ...
+
+    @overload
+    def stored_id(self, user_id: str | None) -> str | None: ...
+
+    def stored_id(self, user_id: str | None) -> str | None:
+        """What stands for a user in the bundle and in the store: a pseudonym if the bundle's users have them."""
+        return user_id if user_id is None or self._pseudonyms is None else self._pseudonyms.of(user_id)
 
     def recommend(
         self,
@@ -150,7 +173,7 @@ class Recommender:
         """The policy's slate of `k` items for a person.
 
         Args:
-            user_id: who asks; a known user's stored history is scored.
+            user_id: who asks, as `stored_id` gives it; a known user's stored history is scored.
             history: events to score instead of what is stored, also for a known user; either all of them have a
                 timestamp, or none has and they are in time order, oldest first.
             k: how many, at least 1.
@@ -231,7 +254,15 @@ class Recommender:
         return context, int(len(history) - len(order))
 
     def _knows(self, user_id: str | None) -> bool:
-        return user_id is not None and self.bundle.users.index(user_id) != UNKNOWN
+        if user_id is None or (row := self.bundle.users.index(user_id)) == UNKNOWN:
+            return False
+        until = self._erased(user_id)
+        return until is None or self._began_after(until, row)
+
+    def _began_after(self, until: int, row: int) -> bool:
+        """Whether the bundle holds nothing of a user that is erased, but something that is not."""
+        times = self.bundle.histories.take(np.array([row])).timestamps
+        return bool(len(times)) and int(times.min()) > until
 
     def _scored(self, items: list[int], scores: list[float]) -> list[Scored]:
         ids = self.bundle.vocabulary.decode(items)

@@ -167,6 +167,25 @@ class FeedbackResponse(IODescriptor):
     rejected: list[Rejection]
 
 
+class ForgetRequest(Request):
+    """Whom to forget."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"user_id": "196", "asked_by": "ticket 4711"}})
+
+    user_id: Id
+    asked_by: Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=_NO_NUL)] = Field(
+        default="a request to the service", description="Who asked; kept with the record, so name no user id here."
+    )
+
+
+class ForgetResponse(IODescriptor):
+    """What was erased, committed when this is sent."""
+
+    erased: dict[str, int] = Field(description="Rows of the store, by table; slates stay as rows for nobody.")
+    until: str = Field(description="What happened up to this moment is erased and not taken in again.")
+    remains: str = Field(description="What still holds the person, and what ends that.")
+
+
 class ErrorResponse(BaseModel):
     """Why a request was not answered, in one sentence."""
 

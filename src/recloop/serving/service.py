@@ -8,6 +8,8 @@ is also imported by processes that never answer a request: torch and the rest ar
 import logging
 import os
 import time
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,8 @@ from recloop.serving.schemas import (
     ErrorResponse,
     FeedbackRequest,
     FeedbackResponse,
+    ForgetRequest,
+    ForgetResponse,
     ModelResponse,
     RecommendRequest,
     RecommendResponse,
@@ -42,6 +46,11 @@ DEFAULT_BUNDLE = "artifacts/bundle"
 RETRY_SECONDS = 5
 WRITERS = 4
 """Batches of feedback under way at once; a store that hangs holds up these, and no recommendation."""
+REMAINS = (
+    "The data hold the person until the next ingestion, the bundle until the next one is promoted, and older versions "
+    "of the data until they are purged; 'recloop forget' does the first at once and says how to do the last."
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _log = logging.getLogger("bentoml.recloop")
 _pages = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
@@ -55,6 +64,7 @@ class RecommendationService:
     def __init__(self) -> None:
         from recloop.serving.exposures import ExposureLog
         from recloop.serving.feedback import Feedback
+        from recloop.serving.people import ErasedPeople
         from recloop.store import URL_VARIABLE, Store
 
         if not os.environ.get(URL_VARIABLE):
@@ -64,6 +74,7 @@ class RecommendationService:
         self._loading = Lock()
         self._feedback = Feedback(Store.open, time.time)
         self._exposures = ExposureLog(Store.open)
+        self._people = ErasedPeople(Store.open)
         self._writers = anyio.CapacityLimiter(WRITERS)
         self._load()
 
@@ -80,11 +91,11 @@ class RecommendationService:
         recommender = self._recommender
         if recommender is None:
             return _no_bundle()
-        history = request.history
+        history, user_id = request.history, recommender.stored_id(request.user_id)
         request_id = str(uuid4())
         try:
             answer = recommender.recommend(
-                user_id=request.user_id,
+                user_id=user_id,
                 history=None if history is None else [Past(**event.model_dump()) for event in history],
                 k=request.k,
                 exclude=request.exclude,
@@ -104,7 +115,7 @@ class RecommendationService:
             Exposure(
                 request_id=response.request_id,
                 timestamp=time.time_ns() // 1_000,
-                user_id=request.user_id,
+                user_id=user_id,
                 bundle=response.bundle,
                 policy=response.policy,
                 items=[item.item_id for item in answer.items],
@@ -135,8 +146,11 @@ class RecommendationService:
     @bentoml.api(route="/feedback")
     async def feedback(self, request: FeedbackRequest, /) -> FeedbackResponse:
         """Take events; those accepted are committed to the store before this answers."""
+        if (recommender := self._recommender) is None:
+            return _no_bundle()
+        take = partial(self._feedback.take, request.events, stored_id=recommender.stored_id)
         try:
-            response = await anyio.to_thread.run_sync(self._feedback.take, request.events, limiter=self._writers)
+            response = await anyio.to_thread.run_sync(take, limiter=self._writers)
         except StoreError as error:
             _log.error("Feedback refused: %s", error)
             counters.count_unavailable(len(request.events))
@@ -144,6 +158,24 @@ class RecommendationService:
             return _problem(503, sentence, **{"Retry-After": str(RETRY_SECONDS)})
         counters.count_feedback(response)
         return response
+
+    @bentoml.api(route="/forget")
+    async def forget(self, request: ForgetRequest, /) -> ForgetResponse:
+        """Erase a person from the store; answered as somebody unknown from now on, and gone from the next data."""
+        if (recommender := self._recommender) is None:
+            return _no_bundle()
+        erase = partial(self._people.erase, recommender.stored_id(request.user_id), request.asked_by)
+        try:
+            erasure = await anyio.to_thread.run_sync(erase, limiter=self._writers)
+        except StoreError as error:
+            _log.error("Nobody was forgotten: %s", error)
+            sentence = "The store cannot be reached now, and nobody was forgotten; ask again later."
+            return _problem(503, sentence, **{"Retry-After": str(RETRY_SECONDS)})
+        return ForgetResponse(
+            erased=dict(erasure.counts),
+            until=(_EPOCH + timedelta(microseconds=erasure.until)).isoformat(timespec="microseconds"),
+            remains=REMAINS,
+        )
 
     @_pages.get("/model", responses={503: {"model": ErrorResponse}})
     def model(self) -> ModelResponse:
@@ -155,6 +187,7 @@ class RecommendationService:
     def close(self) -> None:
         """Log the slates that are still waiting, and give the store's connections back."""
         self._exposures.close()
+        self._people.close()
         self._feedback.close()
 
     def _load(self) -> "Recommender | None":
@@ -166,7 +199,7 @@ class RecommendationService:
             with self._loading:
                 if self._recommender is None:
                     try:
-                        self._recommender = Recommender(Bundle.load(self._folder))
+                        self._recommender = Recommender(Bundle.load(self._folder), erased=self._people.until)
                     except RecloopError as error:
                         _log.error("Not ready: %s", error)
         return self._recommender

@@ -151,20 +151,19 @@ def is_appended(path: Path) -> bool:
 
 def watermark(data: Path, source: str, table: str = "interactions") -> int:
     """The largest `last` of the batches of `source` in a table of a data folder; 0 if there are none."""
-    batch = newest(data, source, table)
-    return batch[2] if batch else 0
+    return max((last for _, _, last in batches(data, source, table)), default=0)
 
 
-def newest(data: Path, source: str, table: str = "interactions") -> tuple[Path, int, int] | None:
-    """The batch of `source` in a data folder with the largest `last`: its file, `first` and `last`."""
+def batches(data: Path, source: str, table: str = "interactions") -> list[tuple[Path, int, int]]:
+    """The batches of `source` in a data folder, newest first: of each its file, `first` and `last`."""
     files = (data / table).glob(f"{source}-*.parquet")
     matches = ((path, _APPENDED.match(path.stem)) for path in files)
-    batches = [
+    found = [
         (path, int(match["first"]), int(match["last"]))
         for path, match in matches
         if match and match["source"] == source
     ]
-    return max(batches, key=lambda batch: batch[2], default=None)
+    return sorted(found, key=lambda batch: batch[2], reverse=True)
 
 
 def _load(key: str) -> Source:

@@ -7,6 +7,7 @@ their slates. Slates of a shadow were shown to nobody and stay in the store.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
@@ -17,8 +18,9 @@ from recloop.columns import ARM, EVENT, IMPRESSIONS, ITEM, POSITION, REQUEST, TI
 from recloop.config import Config as Base
 from recloop.data.tables import TIMESTAMP, canonical_interactions, read_parquet
 from recloop.errors import SourceError
-from recloop.sources import Appended, SourceContext, appended_name, newest, watermark
+from recloop.sources import Appended, SourceContext, appended_name, batches, watermark
 from recloop.store import Store
+from recloop.store.events import SCHEMA
 
 VARIANTS: tuple[str, ...] = ()
 _SOURCE = "feedback"
@@ -59,15 +61,17 @@ def read(config: Config, context: SourceContext) -> Appended | None:
 def require_origin(store: Store, data: Path) -> None:
     """Refuse a store that is not the one that the data came from: its events up to the watermark would be passed over.
 
-    The first events of the newest batch are compared; in any other store they are missing or different ones.
+    The first events of the newest batch are compared; in any other store they are missing or different ones. Events
+    that were erased cannot be compared: if none of a batch is left in the store, the batch before it counts, and a
+    store that has erased all that the data hold is believed by its record of erasures.
 
     Raises:
         SourceError: it is another store.
     """
-    batch = newest(data, _SOURCE)
-    if batch is None:
+    kept = batches(data, _SOURCE)
+    if not kept:
         return
-    path, first, last = batch
+    last = kept[0][2]
     end = store.last_event_seq()
     remedy = f"connect the store that they came from, or remove {data}/interactions/{_SOURCE}-*.parquet"
     if end < last:
@@ -75,14 +79,25 @@ def require_origin(store: Store, data: Path) -> None:
             f"The store at {store.url} ends at event {end}, but the data already hold its events up to {last}; "
             f"{remedy}."
         )
-    stored = next(store.events_after(first - 1, limit=_COMPARED)).filter(pl.col("seq") <= last)
-    events = canonical_interactions(_interactions(stored), _SOURCE)
-    kept = canonical_interactions(read_parquet(path), str(path))
-    if events.is_empty() or events.join(kept, on=events.columns, how="anti", nulls_equal=True).height:
-        raise SourceError(
-            f"The store at {store.url} holds other events {first} to {last} than {path.name}, so it is not the one "
-            f"that the data came from; {remedy}."
-        )
+    erased = max((erasure.last_event for erasure in store.erasures()), default=0)
+    for path, first, last in kept:
+        stored = pl.concat([pl.DataFrame(schema=SCHEMA), *islice(store.events_after(first - 1, limit=_COMPARED), 1)])
+        events = stored.filter(pl.col("seq") <= last)
+        if events.is_empty() and last <= erased:
+            continue
+        if events.is_empty() or not _holds(path, events):
+            raise SourceError(
+                f"The store at {store.url} holds other events {first} to {last} than {path.name}, so it is not the one "
+                f"that the data came from; {remedy}."
+            )
+        return
+
+
+def _holds(path: Path, events: pl.DataFrame) -> bool:
+    """Whether a file holds all of these events of the store."""
+    wanted = canonical_interactions(_interactions(events), _SOURCE)
+    held = canonical_interactions(read_parquet(path), str(path))
+    return wanted.join(held, on=wanted.columns, how="anti", nulls_equal=True).is_empty()
 
 
 def _interactions(events: pl.DataFrame) -> pl.DataFrame:

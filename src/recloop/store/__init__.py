@@ -1,5 +1,6 @@
 """What the service must not forget: events, impressions, deployments and decisions, in SQLite or PostgreSQL."""
 
+from recloop.store.erasures import Erased, Erasure
 from recloop.store.events import Added, Event
 from recloop.store.impressions import Impression
 from recloop.store.records import Decision, Deployment
@@ -13,6 +14,8 @@ __all__ = [
     "Arm",
     "Decision",
     "Deployment",
+    "Erased",
+    "Erasure",
     "Event",
     "Gap",
     "Impression",

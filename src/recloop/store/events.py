@@ -1,18 +1,19 @@
 """Events: what people did. Each is stored once, however often its sender repeats it; see `order` for following them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from recloop.store import order
+from recloop.store import erasures, order
 from recloop.store.connection import reading, writing
 from recloop.store.schema import EVENTS
 
 _LOOKUP = 10_000
+_NEVER = -(1 << 63)
 
 SCHEMA = {
     "seq": pl.Int64(),
@@ -59,28 +60,36 @@ class Added:
         accepted: how many are new and now stored.
         duplicates: how many were known with the same content; nothing was done.
         conflicts: indices into the batch of events whose id is known with other content; they are not stored.
+        erased: indices of events that happened before their user was erased; they are not stored.
     """
 
     accepted: int
     duplicates: int
     conflicts: list[int]
+    erased: list[int] = field(default_factory=list[int])
 
 
-_CONTENT = tuple(field.name for field in fields(Event))
+_CONTENT = tuple(column.name for column in fields(Event))
 
 
 def add(engine: Engine, events: Sequence[Event], received: int) -> Added:
     """Store `events` in one transaction; see `Store.add_events`."""
-    first: dict[str, Event] = {}
-    for event in events:
-        first.setdefault(event.event_id, event)
-    if not first:
+    if not events:
         return Added(accepted=0, duplicates=0, conflicts=[])
     with writing(engine) as connection:
-        new = _insert(connection, list(first.values()), received)
+        order.announce(connection, EVENTS)
+        until = erasures.until(connection, (event.user_id for event in events))
+        erased = [index for index, event in enumerate(events) if event.timestamp <= until.get(event.user_id, _NEVER)]
+        gone = set(erased)
+        first: dict[str, Event] = {}
+        for index, event in enumerate(events):
+            if index not in gone:
+                first.setdefault(event.event_id, event)
+        new = _insert(connection, list(first.values()), received) if first else set[str]()
         known = first | _stored(connection, [event_id for event_id in first if event_id not in new])
-    conflicts = [index for index, event in enumerate(events) if event != known[event.event_id]]
-    return Added(accepted=len(new), duplicates=len(events) - len(new) - len(conflicts), conflicts=conflicts)
+    conflicts = [index for index, event in enumerate(events) if index not in gone and event != known[event.event_id]]
+    duplicates = len(events) - len(new) - len(conflicts) - len(erased)
+    return Added(accepted=len(new), duplicates=duplicates, conflicts=conflicts, erased=erased)
 
 
 def after(engine: Engine, seq: int, limit: int) -> Iterator[pl.DataFrame]:
@@ -114,7 +123,6 @@ def _insert(connection: Connection, events: list[Event], received: int) -> set[s
     Rows go in by the order of their ids: of two transactions with the same ids one then waits for the other, where in
     different orders each would wait for the other for ever.
     """
-    order.announce(connection, EVENTS)
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     insert = dialect.insert(EVENTS).on_conflict_do_nothing(index_elements=["event_id"])
     rows: list[dict[str, Any]] = [

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 from sqlalchemy.dialects import postgresql, sqlite
 
+from recloop.store import erasures, order
 from recloop.store.connection import writing
-from recloop.store.schema import IMPRESSIONS
+from recloop.store.schema import IMPRESSIONS, SLATES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,4 +46,10 @@ def add(engine: Engine, impressions: Sequence[Impression]) -> None:
     insert = dialect.insert(IMPRESSIONS).on_conflict_do_nothing()
     ordered = sorted(impressions, key=lambda impression: (impression.request_id, impression.position))
     with writing(engine) as connection:
-        connection.execute(insert, [vars(impression) for impression in ordered])
+        order.announce(connection, SLATES)
+        until = erasures.until(connection, (shown.user_id for shown in ordered if shown.user_id is not None))
+        rows = [
+            vars(shown) for shown in ordered if shown.user_id not in until or shown.timestamp > until[shown.user_id]
+        ]
+        if rows:
+            connection.execute(insert, rows)

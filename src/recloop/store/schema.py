@@ -1,4 +1,4 @@
-"""The tables of the store; all are append-only.
+"""The tables of the store; all are append-only, but for what `erasures` records as gone.
 
 Times are int64 microseconds since 1970 UTC, so that both databases keep them exactly and compare them alike. `seq`
 grows with every row, and no value of it comes twice.
@@ -83,4 +83,25 @@ DECISIONS = Table(
     Column("verdict", Text, nullable=False),
     Column("record", JSON, nullable=False),
     sqlite_autoincrement=True,
+)
+
+ERASURES = Table(
+    "erasures",
+    METADATA,
+    _seq(),
+    Column("timestamp", BigInteger, nullable=False),
+    Column("place", Text, nullable=False),
+    Column("digest", Text, index=True),
+    Column("until", BigInteger, nullable=False),
+    Column("asked_by", Text, nullable=False),
+    Column("last_event", BigInteger, nullable=False),
+    Column("counts", JSON, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+KEYS = Table(
+    "keys",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
 )

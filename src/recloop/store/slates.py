@@ -4,15 +4,15 @@ A writer numbers its slates from 0, those too that never reach the store. So wha
 slate can be counted afterwards (`gaps`); what it lost after that, when it was killed, leaves no trace here.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import polars as pl
 from sqlalchemy import Column, Engine, Select, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from recloop.store import order
+from recloop.store import erasures, order
 from recloop.store.connection import reading, writing
 from recloop.store.schema import IMPRESSIONS, SLATES
 
@@ -117,9 +117,12 @@ def add(engine: Engine, slates: Sequence[Slate]) -> int:
         return 0
     dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
     new_only = dialect.insert(SLATES).on_conflict_do_nothing(index_elements=["request_id"])
-    rows = [_row(slate) for _, slate in sorted(first.items())]  # by id, so that two transactions never wait in a ring
     with writing(engine) as connection:
         order.announce(connection, SLATES)
+        until = erasures.until(connection, (slate.user_id for slate in slates if slate.user_id is not None))
+        first = {request_id: _without_erased(slate, until) for request_id, slate in first.items()}
+        # By id, so that two transactions never wait in a ring.
+        rows = [_row(slate) for _, slate in sorted(first.items())]
         new = set(connection.execute(new_only.returning(SLATES.c.request_id), rows).scalars())
         if places := [place for request_id in sorted(new) for place in _places(first[request_id])]:
             connection.execute(dialect.insert(IMPRESSIONS).on_conflict_do_nothing(), places)
@@ -181,6 +184,13 @@ def gaps(engine: Engine, since: int | None) -> list[Gap]:
         rows = connection.execute(query).fetchall()
     names = ("worker", "missing", "stored", "first", "last")
     return [Gap(**dict(zip(names, row, strict=True))) for row in rows]
+
+
+def _without_erased(slate: Slate, until: Mapping[str, int]) -> Slate:
+    """The slate, or what an erasure leaves of it: the row, so that it does not look lost, without user and places."""
+    if slate.user_id is None or slate.user_id not in until or slate.timestamp > until[slate.user_id]:
+        return slate
+    return replace(slate, user_id=None, items=(), scores=(), propensities=())
 
 
 def _row(slate: Slate) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any, Self
 import polars as pl
 from sqlalchemy import Engine
 
-from recloop.store import connection, events, impressions, records, slates
+from recloop.store import connection, erasures, events, impressions, records, slates
+from recloop.store.erasures import Erased, Erasure
 from recloop.store.events import Added, Event
 from recloop.store.impressions import Impression
 from recloop.store.records import Action, Decision, Deployment
@@ -25,6 +26,8 @@ def _now() -> int:
 
 class Store:
     """Append-only tables of events, slates, deployments and decisions, shared by all processes of the loop.
+
+    Only `erase` and `expire` delete, and they leave a record.
 
     Objects of this class may be used by several threads. After a fork, open another. Every method raises `StoreError`
     when the database cannot be reached, is damaged, or is held by another process for too long, and writes nothing.
@@ -77,7 +80,8 @@ class Store:
         """Store a batch of events in one transaction, committed when this returns.
 
         An event whose id is stored already, or comes twice in the batch, counts as a duplicate if its content is the
-        same and is a conflict otherwise; neither changes what is stored. Any number of processes may add at once.
+        same and is a conflict otherwise; neither changes what is stored. What an erased user did before the erasure is
+        not stored again. Any number of processes may add at once.
         """
         return events.add(self._engine, batch, self._clock())
 
@@ -156,3 +160,36 @@ class Store:
     def decisions(self, limit: int = 20, kind: str | None = None) -> list[Decision]:
         """The last decisions, newest first; those of one `kind` alone if it is given."""
         return records.decisions(self._engine, limit, kind)
+
+    def erase(self, user_id: str, asked_by: str) -> Erasure:
+        """Take a person out of the store, in one transaction: their events, and what they were shown.
+
+        Their slates stay as rows for nobody without places, so that `slate_gaps` does not take them for lost. From now
+        on `add_events` and `add_slates` take nothing of theirs that happened before; later events under the same id
+        are those of somebody new. With SQLite the deleted rows are overwritten; PostgreSQL overwrites them with VACUUM.
+        """
+        return erasures.erase(self._engine, user_id, asked_by, self._clock())
+
+    def expire(self, *, before: int, held: int, asked_by: str) -> Erasure:
+        """Delete the events that happened before a moment, in one transaction.
+
+        Args:
+            before: microseconds since 1970 UTC.
+            held: the last `seq` that the data hold; later events stay, however old.
+            asked_by: who asked.
+        """
+        return erasures.expire(self._engine, before=before, held=held, asked_by=asked_by, now=self._clock())
+
+    def note_erased_data(self, *, digest: str, until: int, asked_by: str, counts: Mapping[str, int]) -> Erasure:
+        """Record that the rows of the person with this digest left the data."""
+        return erasures.note(
+            self._engine, digest=digest, until=until, asked_by=asked_by, counts=counts, now=self._clock()
+        )
+
+    def erasures(self) -> list[Erasure]:
+        """Everything that left on purpose, oldest first."""
+        return erasures.erasures(self._engine)
+
+    def erased(self, known: Erased | None = None) -> Erased:
+        """Who was erased; `known` itself, read earlier, if nothing has come since."""
+        return erasures.erased(self._engine, known or Erased(moments={}))

@@ -1,0 +1,89 @@
+"""Who was erased: their history in the bundle is not used any more, though the bundle still holds it."""
+
+import logging
+from collections.abc import Callable
+from threading import Event, Lock, Thread
+
+from recloop.errors import StoreError
+from recloop.store import Erased, Erasure, Store
+
+FOLLOW_SECONDS = 5.0
+"""How often the store is asked who was erased."""
+START_SECONDS = 10.0
+"""How long the first answer of the store is waited for."""
+_EVER = (1 << 63) - 1
+
+_log = logging.getLogger("bentoml.recloop")
+
+
+class ErasedPeople:
+    """Follows the store's erasures, in a thread of its own that ends with `close` or with the process.
+
+    A request never waits for the store: it is answered by the list that was read last. As long as none was ever read,
+    anybody may have been erased, so everybody counts as erased. Methods may be called by several threads.
+
+    Args:
+        open_store: connects to the store; called again whenever the connection was lost.
+        seconds: between two looks.
+    """
+
+    def __init__(self, open_store: Callable[[], Store], seconds: float = FOLLOW_SECONDS) -> None:
+        self._open_store = open_store
+        self._seconds = seconds
+        self._store: Store | None = None
+        self._erased: Erased | None = None
+        self._reachable = True
+        self._looking = Lock()
+        self._looked = Event()
+        self._closing = Event()
+        self._thread = Thread(target=self._run, name="erased", daemon=True)
+        self._thread.start()
+        self._looked.wait(START_SECONDS)
+
+    def until(self, user_id: str) -> int | None:
+        """What this user did until this moment is erased, microseconds since 1970 UTC; `None` if nothing is."""
+        erased = self._erased
+        return _EVER if erased is None else erased.until(user_id)
+
+    def erase(self, user_id: str, asked_by: str) -> Erasure:
+        """Take a person out of the store; this process knows it at once, others within `seconds`.
+
+        Raises:
+            StoreError: the store cannot be reached; nothing was erased.
+        """
+        with self._open_store() as store:
+            erasure = store.erase(user_id, asked_by)
+            with self._looking:
+                self._erased = store.erased(self._erased)
+        return erasure
+
+    def close(self) -> None:
+        """End the thread and give the store's connections back."""
+        self._closing.set()
+        self._thread.join(self._seconds)
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._look()
+            self._looked.set()
+            self._closing.wait(self._seconds)
+        self._disconnect()
+
+    def _look(self) -> None:
+        try:
+            if self._store is None:
+                self._store = self._open_store()
+            with self._looking:
+                self._erased = self._store.erased(self._erased)
+        except StoreError as error:
+            if self._reachable:
+                _log.error("Whether more people were erased is not known: %s", error)
+            self._reachable = False
+            self._disconnect()
+        else:
+            self._reachable = True
+
+    def _disconnect(self) -> None:
+        if self._store is not None:
+            self._store.close()
+        self._store = None
