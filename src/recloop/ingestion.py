@@ -145,7 +145,7 @@ def _pseudonyms(config: IngestConfig, data: Path) -> Pseudonyms | None:
                 f"mixed with them; set 'ingest.pseudonyms: {known['variable']}' in params.yaml, or {anew}."
             )
         return None
-    names = Pseudonyms.from_environment(config.pseudonyms, known and known["check"])
+    names = Pseudonyms.from_environment(config.pseudonyms, None if known is None else known["check"])
     if known is None and any(map(is_appended, data.rglob("*.parquet"))):
         raise DataError(
             f"{data} holds feedback with raw user ids, and pseudonyms may not be mixed with them; remove "

@@ -188,7 +188,7 @@ def gaps(engine: Engine, since: int | None) -> list[Gap]:
 
 def _without_erased(slate: Slate, until: Mapping[str, int]) -> Slate:
     """The slate, or what an erasure leaves of it: the row, so that it does not look lost, without user and places."""
-    if slate.user_id not in until or slate.timestamp > until[slate.user_id]:
+    if slate.user_id is None or slate.user_id not in until or slate.timestamp > until[slate.user_id]:
         return slate
     return replace(slate, user_id=None, items=(), scores=(), propensities=())
 
