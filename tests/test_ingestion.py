@@ -19,9 +19,11 @@ import pytest
 
 from recloop import ingestion, sources, versions
 from recloop.config import Config
+from recloop.data.pseudonyms import Pseudonyms, write_record
 from recloop.data.tables import canonical_interactions, read_tables
 from recloop.errors import ConfigError, DataError, RecloopError, SourceError
 from recloop.ingestion import ingest
+from recloop.people import forget
 from recloop.sources import Appended
 
 SMALL = {"ingest": {"source": "synthetic", "synthetic": {"users": 20, "items": 12, "days": 10}}}
@@ -121,6 +123,44 @@ def test_a_folder_without_dvc_is_refused_before_anything_is_written(tmp_path: Pa
         f"{tmp_path} is not a DVC project, so its data cannot be versioned; run 'git init' and 'dvc init' there first."
     )
     assert list(tmp_path.iterdir()) == []
+
+
+KEY = "0123456789abcdef" * 2
+WITH_NAMES: dict[str, Any] = {"ingest": SMALL["ingest"] | {"pseudonyms": "SECRET"}}
+
+
+def test_a_key_that_is_not_there_is_named_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / ".dvc").mkdir()
+    with pytest.raises(ConfigError, match=r"in the environment variable SECRET is not set, and 32 are needed"):
+        ingest(WITH_NAMES, tmp_path)
+    assert not (tmp_path / "data").exists()
+    with pytest.raises(
+        ConfigError, match=r"^params\.yaml: ingest\.pseudonyms is '0x', but string should match pattern"
+    ):
+        ingest({"ingest": {"pseudonyms": "0x"}}, tmp_path)
+
+
+def test_raw_ids_and_pseudonyms_are_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", KEY)
+    data = tmp_path / "data"
+    (tmp_path / ".dvc").mkdir()
+    (data / "interactions").mkdir(parents=True)
+    (data / "interactions" / "feedback-1-2.parquet").touch()
+    with pytest.raises(DataError) as caught:
+        ingest(WITH_NAMES, tmp_path)
+    assert str(caught.value) == (
+        f"{data} holds feedback with raw user ids, and pseudonyms may not be mixed with them; remove "
+        f"'ingest.pseudonyms' from params.yaml, or remove {data} and {data}.dvc to begin anew, with an empty store."
+    )
+    write_record(Pseudonyms(variable="SECRET", key=b"k" * 32), data)
+    with pytest.raises(ConfigError, match=r"SECRET is not the one that the pseudonyms were made with; set that key\.$"):
+        ingest(WITH_NAMES, tmp_path)
+    with pytest.raises(DataError) as caught:
+        ingest(SMALL, tmp_path)
+    assert str(caught.value) == (
+        f"The user ids in {data} are pseudonyms by the key in SECRET, and raw ones may not be mixed with them; set "
+        f"'ingest.pseudonyms: SECRET' in params.yaml, or remove {data} and {data}.dvc to begin anew."
+    )
 
 
 def test_only_one_ingestion_runs_at_a_time(tmp_path: Path) -> None:
@@ -253,6 +293,31 @@ class TestVersions:
         ingest(LARGER, project)
         assert {path.stem for path in (project / "data" / "interactions").iterdir()} == names
         assert json.loads(dvc(project, "status", "--json")) == {}
+
+    def test_user_ids_become_pseudonyms_in_every_table(
+        self, project: Path, clicks: Clicks, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plain = shutil.copytree(project, project.with_name("plain"))
+        ingest(SMALL, plain)
+        raw = read_tables(plain / "data")
+        monkeypatch.setenv("SECRET", KEY)
+        names = Pseudonyms(variable="SECRET", key=KEY.encode())
+        ingest(WITH_NAMES, project)
+        tables = read_tables(project / "data")
+        assert tables.users is not None
+        assert raw.users is not None
+        assert tables.users["user_id"].to_list() == sorted(map(names.of, raw.users["user_id"]))
+        assert tables.interactions.equals(canonical_interactions(names.in_frame(raw.interactions), "raw"))
+        assert not any(KEY.encode() in path.read_bytes() for path in project.rglob("*") if path.is_file())
+        assert not ingest(WITH_NAMES, project).changed
+        before = content(project / "data")
+        with pytest.raises(DataError, match=r"batch clicks-1-2 holds 1 user id\(s\) that are no pseudonyms"):
+            ingest(WITH_NAMES, project, "clicks")
+        assert content(project / "data") == before
+        user = str(raw.interactions["user_id"][0])
+        report = forget(WITH_NAMES, project, user, "test")
+        assert report.rows == {"interactions": raw.interactions.filter(user_id=user).height, "users": 1}
+        assert not ingest(WITH_NAMES, project).changed
 
     def test_impressions_are_appended_and_kept(self, project: Path, clicks: Clicks) -> None:
         ingest(SMALL, project)

@@ -8,6 +8,7 @@ import pytest
 
 from recloop import people, versions
 from recloop.data import swap
+from recloop.data.pseudonyms import Pseudonyms
 from recloop.data.tables import canonical_interactions, read_parquet, read_tables, write_parquet
 from recloop.errors import ConfigError, DataError, SourceError
 from recloop.ingestion import ingest
@@ -148,6 +149,19 @@ def test_without_data_only_the_store_is_searched(tmp_path: Path) -> None:
         "gone from the data: nothing was there",
         "no data here: only the store was searched",
     ]
+
+
+def test_a_person_is_found_under_their_pseudonym(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Pseudonyms(variable="SECRET", key=b"k" * 32)
+    params = {"ingest": {"pseudonyms": "SECRET"}}
+    with Store.open(root=tmp_path) as store:
+        store.add_events([event("a", names.of("ana")), event("b", "ana")])
+        with pytest.raises(ConfigError, match="SECRET is not set"):
+            forget(params, tmp_path, "ana", "test")
+        monkeypatch.setenv("SECRET", "k" * 32)
+        assert dict(forget(params, tmp_path, "ana", "test").erasure.counts)["events"] == 1
+        (left,) = store.events_after(0)
+        assert left["user_id"].to_list() == ["ana"]
 
 
 def test_a_version_that_is_not_here_is_named_and_nobody_is_erased(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from recloop import versions
 from recloop.config import parse, section
 from recloop.data import pseudonyms, swap
+from recloop.data.pseudonyms import Pseudonyms
 from recloop.errors import ConfigError, DataError
 from recloop.loop.forget import bundles_with, erase_rows
 from recloop.progress import track
@@ -82,8 +83,8 @@ def forget(params: Mapping[str, Any], root: Path, user_id: str, asked_by: str, p
             versions.require_project(root)
         elif (root / POINTER).exists():
             raise DataError(f"{root / DATA} is missing, so nobody can be taken out of it; run 'dvc pull' first.")
-        record = pseudonyms.recorded(root / DATA)
-        stored_id = user_id if record is None else pseudonyms.from_record(record).of(user_id)
+        names = _pseudonyms(params, root / DATA)
+        stored_id = user_id if names is None else names.of(user_id)
         erasure = store.erase(stored_id, asked_by)
         assert erasure.digest is not None
         rows = erase_from_data(root, store, asked_by=asked_by).get(erasure.digest, {})
@@ -161,6 +162,14 @@ def store_url(params: Mapping[str, Any]) -> str | None:
     """Where the store is, if `ingest.feedback.url` says so."""
     values = section(params, "ingest").get("feedback")
     return parse(feedback.Config, values, "params.yaml: ingest.feedback").url
+
+
+def _pseudonyms(params: Mapping[str, Any], data: Path) -> Pseudonyms | None:
+    """What stands for user ids in data and store: what the data say, or the parameters where there are no data."""
+    if (record := pseudonyms.recorded(data)) is not None:
+        return pseudonyms.from_record(record)
+    variable = section(params, "ingest").get("pseudonyms")
+    return None if variable is None else Pseudonyms.from_environment(str(variable))
 
 
 def _gone(place: str, counts: Mapping[str, int]) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from pipelines import package
 from recloop.data.bundles import verify
+from recloop.data.pseudonyms import Pseudonyms, write_record
 from recloop.data.tables import read_json, write_json, write_parquet
 from recloop.errors import BundleError, ConfigError
 from recloop.models import storage
@@ -133,3 +134,10 @@ def test_items_are_optional(run: Run) -> None:
     run("promote", "ease")
     assert Bundle.load(package.BUNDLE).items.columns == ["item_id"]
     assert read_json(package.BUNDLE / "manifest.json")["n_items"] == len(set(TRAIN["item_id"]))
+
+
+def test_the_manifest_says_that_user_ids_are_pseudonyms(run: Run) -> None:
+    assert run("promote", "ease")["pseudonyms"] is None
+    names = Pseudonyms(variable="SECRET", key=b"k" * 32)
+    write_record(names, package.TABLES)
+    assert run("promote", "ease")["pseudonyms"] == names.record()

@@ -158,3 +158,9 @@ def test_what_an_erased_person_did_before_is_rejected(tmp_path: Path) -> None:
         assert reasons(response)[1] == "user_id was forgotten after this happened; it is not stored again."
         assert sorted(reasons(response)) == [0, 1]
         assert stored(store)["event_id"].to_list() == ["e2", "e3"]
+
+
+def test_the_store_holds_what_stands_for_a_user(feedback: Feedback, store: Store) -> None:
+    assert feedback.take([GOOD], stored_id=lambda user: f"not {user}").accepted == 1
+    assert stored(store)["user_id"].to_list() == ["not u"]
+    assert feedback.take([GOOD]).rejected[0].index == 0, "under another id it is another event"

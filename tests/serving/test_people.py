@@ -5,6 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from recloop.data.pseudonyms import Pseudonyms
 from recloop.errors import StoreError
 from recloop.serving.people import ErasedPeople
 from recloop.store import Store
@@ -88,3 +89,20 @@ def test_the_service_forgets_a_person(tmp_path: Path, url: str) -> None:
         assert answer["fallback"] == "unknown_user", "a worker that starts later knows it too"
     with Store.open(url) as store:
         assert [erasure.asked_by for erasure in store.erasures()] == ["ticket 7"]
+
+
+@pytest.mark.integration
+def test_the_service_stores_pseudonyms_alone(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Pseudonyms(variable="PEOPLE_KEY", key=b"k" * 32)
+    monkeypatch.setenv("PEOPLE_KEY", "k" * 32)
+    bundle = popularity_bundle(tmp_path / "bundle", names.in_frame(world()), pseudonyms=names.record())
+    event = {"event_id": "a", "user_id": "user-1", "item_id": "item-1", "event": "click", "timestamp": time.time()}
+    with serve(bundle, url) as address, httpx.Client(base_url=address, timeout=30) as client:
+        assert client.post("/recommend", json={"user_id": "user-1"}).json()["fallback"] is None
+        assert client.post("/feedback", json={"events": [event]}).json()["accepted"] == 1
+        with Store.open(url) as store:
+            assert soon(lambda: bool(list(store.slates_after(0))))
+            (events,), (slates,) = store.events_after(0), store.slates_after(0)
+        assert events["user_id"].to_list() == slates["user_id"].to_list() == [names.of("user-1")]
+        assert client.post("/forget", json={"user_id": "user-1"}).json()["erased"]["events"] == 1
+        assert client.post("/recommend", json={"user_id": "user-1"}).json()["fallback"] == "unknown_user"

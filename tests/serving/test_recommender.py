@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import torch
 
+from recloop.data.pseudonyms import Pseudonyms
 from recloop.data.tables import Attributes, canonical_interactions
 from recloop.data.vocabulary import Vocabulary
 from recloop.errors import ConfigError, DataError
@@ -276,3 +277,20 @@ def test_an_erased_user_is_unknown_until_the_bundle_holds_only_later_events(
     assert set(asked) <= {user}
     with_history = recommender.recommend(user_id=user, history=[Past(item_id="a")], k=5)
     assert [item.item_id for item in with_history.items] == list("bcde")
+
+
+def test_a_bundle_of_pseudonyms_knows_people_by_their_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Pseudonyms(variable="SECRET", key=b"k" * 32)
+    folder = popularity_bundle(tmp_path / "bundle", names.in_frame(INTERACTIONS), pseudonyms=names.record())
+    with pytest.raises(ConfigError, match="SECRET is not set"):
+        Recommender(Bundle.load(folder))
+    monkeypatch.setenv("SECRET", "k" * 32)
+    recommender = Recommender(Bundle.load(folder))
+    assert recommender.stored_id("cat") == names.of("cat")
+    assert recommender.stored_id(None) is None
+    assert recommender.recommend(user_id=recommender.stored_id("cat")).fallback is None
+    assert recommender.recommend(user_id="cat").fallback == "unknown_user"
+
+
+def test_ids_are_kept_where_the_bundle_says_nothing_of_pseudonyms(bundle: Bundle) -> None:
+    assert Recommender(bundle).stored_id("cat") == "cat"

@@ -255,6 +255,9 @@ def test_the_service_lives_without_bundle_and_store_and_takes_them_when_they_com
         assert refused.json()["error"].startswith("No bundle is loaded; package a model, or name its folder")
         assert client.post("/similar", json={"item_id": "a"}).status_code == 503
         assert client.get("/model").status_code == 503
+        refused = client.post("/feedback", json={"events": [event(1)]})
+        assert refused.status_code == 503, "whether ids become pseudonyms is not known yet"
+        assert client.post("/forget", json={"user_id": "user-1"}).status_code == 503
 
         weights = popularity_bundle(bundle, WORLD) / "weights.safetensors"
         whole = weights.read_bytes()

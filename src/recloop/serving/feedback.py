@@ -47,11 +47,11 @@ class Feedback:
         rejected: list[Rejection] = []
         for index, raw in enumerate(batch):
             try:
-                sent: dict[str, Any] = FeedbackEvent.model_validate(raw).model_dump()
+                sent = FeedbackEvent.model_validate(raw)
             except ValidationError as error:
                 rejected.append(Rejection(index=index, reason=_reason(error)))
                 continue
-            event = Event(**(sent | {"user_id": stored_id(sent["user_id"])}))
+            event = Event(**sent.model_dump(exclude={"user_id"}), user_id=stored_id(sent.user_id))
             if event.timestamp > latest:
                 reason = "timestamp lies in the future; numbers are seconds since 1970."
                 rejected.append(Rejection(index=index, reason=reason))
