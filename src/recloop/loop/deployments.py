@@ -19,6 +19,7 @@ from recloop.data.bundles import copy, read_manifest, verify
 from recloop.data.tables import read_json, write_json
 from recloop.errors import BundleError, DataError, StoreError
 from recloop.store import Deployment, Store
+from recloop.store.records import changes
 
 BUNDLE = Path("artifacts/bundle")
 BUNDLES = Path("artifacts/bundles")
@@ -55,11 +56,11 @@ def promote(root: Path, store: Store, *, reason: str, bundle_folder: Path | None
         BundleError: the bundle is missing or damaged; the file is named.
         StoreError: the store cannot be reached.
     """
-    with _alone(root):
+    with alone(root):
         source = bundle_folder or root / BUNDLE
         manifest = verify(source)
-        pointer = _pointer(source, manifest)
-        _keep(source, root / BUNDLES / pointer["bundle"])
+        pointer = summary(source, manifest)
+        keep(source, root / BUNDLES / pointer["bundle"])
         champion = store.champion()
         if champion and champion.bundle == pointer["bundle"]:
             write_json(pointer, root / POINTER)
@@ -79,12 +80,12 @@ def rollback(root: Path, store: Store, *, reason: str) -> Change:
         StoreError: nothing was promoted before, or the store cannot be reached.
         BundleError: the earlier bundle is missing or damaged; the one in charge stays.
     """
-    with _alone(root):
-        history = store.deployments()
+    with alone(root):
+        history = changes(store.deployments())
         last = history[-1] if history else None
         begun = last is not None and last.action == "rollback" and _pointed(root) != last.bundle
         folder = root / BUNDLES / (last.bundle if last and begun else _earlier(history))
-        pointer = _pointer(folder, verify(folder))
+        pointer = summary(folder, verify(folder))
         if begun:
             write_json(pointer, root / POINTER)
             named = f"Bundle {pointer['bundle']} ({pointer['model']})"
@@ -107,13 +108,16 @@ def why_spent(root: Path, store: Store, decision: Mapping[str, Any]) -> str | No
         decision: what the stage `gate` wrote.
     """
     bundle = read_manifest(root / BUNDLE)["id"]
-    history = store.deployments()
+    rows = store.deployments()
+    history = changes(rows)
     champion = history[-1].bundle if history else None
     if bundle == champion:
         return None
     rival = decision["champion"]["bundle"] if decision["champion"] else None
     if any(row.bundle == bundle for row in history):
         why = f"bundle {bundle} was in charge before and was taken back"
+    elif any(row.bundle == bundle and row.action == "end" for row in rows):
+        why = f"bundle {bundle} was tried in traffic and was ended"
     elif rival != champion:
         why = f"bundle {champion or 'none'} is in charge, and it was compared with {rival or 'none'}"
     else:
@@ -163,8 +167,9 @@ def status(root: Path, store: Store) -> dict[str, Any]:
     Raises:
         StoreError: the store cannot be reached.
     """
-    history = [_readable(asdict(row)) for row in store.deployments()]
-    champion = history[-1] if history else None
+    rows = store.deployments()
+    history, in_force = [_readable(asdict(row)) for row in rows], changes(rows)
+    champion = _readable(asdict(in_force[-1])) if in_force else None
     pointer = _read_pointer(root)
     decisions = store.decisions(limit=1)
     return {
@@ -178,7 +183,7 @@ def status(root: Path, store: Store) -> dict[str, Any]:
     }
 
 
-def _keep(source: Path, target: Path) -> None:
+def keep(source: Path, target: Path) -> None:
     """Copy a verified bundle to the place where bundles stay, unless it is there and whole."""
     for leftover in target.parent.glob(f".{target.name}.*"):
         shutil.rmtree(leftover)
@@ -188,7 +193,8 @@ def _keep(source: Path, target: Path) -> None:
         copy(source, target)
 
 
-def _pointer(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+def summary(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """What the pointer says of a bundle: id, model, and the window it was trained on."""
     try:
         return {
             "bundle": manifest["id"],
@@ -241,7 +247,7 @@ def _readable(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _alone(root: Path) -> Generator[None]:
+def alone(root: Path) -> Generator[None]:
     """Wait until no other process changes what is in charge."""
     lock = root / "artifacts" / ".deployments.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
