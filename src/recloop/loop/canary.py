@@ -24,6 +24,7 @@ from recloop.loop.attribution import AttributionConfig, attribute
 from recloop.loop.deployments import BUNDLES, promote
 from recloop.loop.sequential import Arms, Judgement, SequentialConfig, Sums, judge
 from recloop.store import Store
+from recloop.store.slates import SCHEMA
 
 _MICRO = 1_000_000
 _DAY = 86_400 * _MICRO
@@ -133,12 +134,16 @@ def _acted(store: Store, slates: pl.DataFrame, config: CanaryConfig, now: int) -
     assert isinstance(first, int)
     with tempfile.TemporaryDirectory() as scratch:
         found = attribute(
-            store.events_after(0), store.impressions_after(first - 1), Path(scratch), config.attribution, now=now
+            events=store.events_after(0),
+            impressions=store.impressions_after(first - 1),
+            config=config.attribution,
+            now=now,
+            scratch=Path(scratch),
         )
         acted = (pl.col("click") == 1) | (pl.col("purchase") == 1) | pl.col("rating").is_not_null()
         parts = [
             frame.group_by(REQUEST).agg(acted.sum().alias("acted"), pl.len().alias("places"))
-            for frame in found.impressions()
+            for frame in found.frames()
         ]
     return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
 
@@ -151,6 +156,4 @@ def _arms(users: pl.DataFrame, name: str) -> Arms:
 
 
 def _all(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
-    from recloop.store.slates import SCHEMA
-
     return pl.concat([pl.DataFrame(schema=SCHEMA), *frames])

@@ -20,6 +20,7 @@ from recloop.data.tables import read_json, write_json
 from recloop.errors import BundleError, DataError, StoreError
 from recloop.store import Deployment, Store
 from recloop.store.records import changes
+from recloop.store.traffic import plan
 
 BUNDLE = Path("artifacts/bundle")
 BUNDLES = Path("artifacts/bundles")
@@ -160,9 +161,10 @@ def in_charge(root: Path) -> Path:
 def status(root: Path, store: Store) -> dict[str, Any]:
     """The state of the loop as JSON values; times are ISO 8601.
 
-    Keys: `champion` (the deployment in force, or None), `pointer` (the pointer's content, or None where there is none
-    to be read), `agree` (whether the two name the same bundle), `history` (all deployments, oldest first), `events`
-    (how many are stored), `decision` (the latest, or None), `store` (its URL without the password).
+    Keys: `champion` (the deployment in force, or None), `canary` and `shadow` (see `store.traffic`, or None), `pointer`
+    (the pointer's content, or None where there is none to be read), `agree` (whether champion and pointer name the same
+    bundle), `history` (all deployments, oldest first), `events` (how many are stored), `decision` (the latest, or None),
+    `store` (its URL without the password).
 
     Raises:
         StoreError: the store cannot be reached.
@@ -170,11 +172,14 @@ def status(root: Path, store: Store) -> dict[str, Any]:
     rows = store.deployments()
     history, in_force = [_readable(asdict(row)) for row in rows], changes(rows)
     champion = _readable(asdict(in_force[-1])) if in_force else None
+    current = plan(rows)
     pointer = _read_pointer(root)
     decisions = store.decisions(limit=1)
     return {
         "store": store.url,
         "champion": champion,
+        "canary": current.canary and asdict(current.canary),
+        "shadow": current.shadow and asdict(current.shadow),
         "pointer": pointer,
         "agree": (champion and champion["bundle"]) == (pointer and pointer["bundle"]),
         "history": history,
