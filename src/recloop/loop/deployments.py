@@ -163,8 +163,8 @@ def status(root: Path, store: Store) -> dict[str, Any]:
 
     Keys: `champion` (the deployment in force, or None), `canary` and `shadow` (see `store.traffic`, or None), `pointer`
     (the pointer's content, or None where there is none to be read), `agree` (whether champion and pointer name the same
-    bundle), `history` (all deployments, oldest first), `events` (how many are stored), `decision` (the latest, or None),
-    `store` (its URL without the password).
+    bundle), `history` (all deployments, oldest first), `events` (how many are stored), `decision` (the latest, or
+    None), `store` (its URL without the password).
 
     Raises:
         StoreError: the store cannot be reached.
