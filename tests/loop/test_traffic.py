@@ -33,6 +33,8 @@ def test_a_canary_is_kept_and_recorded_and_the_champion_stays(tmp_path: Path, st
     state = status(tmp_path, store)
     assert state["agree"]
     assert state["champion"]["bundle"] == champion
+    assert set(state["chain"]) == {champion, bundle}
+    assert (state["chain"][bundle]["model"], state["chain"][bundle]["git_revision"]) == ("als", None)
     again = begin_canary(tmp_path, store, share=0.05, reason="Again.")
     assert (again.changed, len(store.deployments())) == (False, 2)
     assert "is the canary already, with 5.0%" in again.message

@@ -24,6 +24,7 @@ from recloop.store.traffic import plan
 
 BUNDLE = Path("artifacts/bundle")
 BUNDLES = Path("artifacts/bundles")
+CHAIN = ("model", "git_revision", "data", "params", "validation", "metrics", "decision")
 POINTER = Path("artifacts/champion/champion.json")
 
 
@@ -164,7 +165,8 @@ def status(root: Path, store: Store) -> dict[str, Any]:
     Keys: `champion` (the deployment in force, or None), `canary` and `shadow` (see `store.traffic`, or None), `pointer`
     (the pointer's content, or None where there is none to be read), `agree` (whether champion and pointer name the same
     bundle), `history` (all deployments, oldest first), `events` (how many are stored), `decision` (the latest, or
-    None), `store` (its URL without the password).
+    None), `chain` (where each bundle in traffic comes from, by id: `CHAIN` of its manifest and the last verdict of
+    `drift`; None where not known), `store` (its URL without the password).
 
     Raises:
         StoreError: the store cannot be reached.
@@ -174,18 +176,28 @@ def status(root: Path, store: Store) -> dict[str, Any]:
     champion = _readable(asdict(in_force[-1])) if in_force else None
     current = plan(rows)
     pointer = _read_pointer(root)
-    decisions = store.decisions(limit=1)
+    decisions = store.decisions()
+    drift = next((row.verdict for row in decisions if row.kind in {"monitor", "drift"}), None)
     return {
         "store": store.url,
         "champion": champion,
         "canary": current.canary and asdict(current.canary),
         "shadow": current.shadow and asdict(current.shadow),
+        "chain": {bundle: _chain(root, bundle, drift) for bundle in sorted(current.bundles)},
         "pointer": pointer,
         "agree": (champion and champion["bundle"]) == (pointer and pointer["bundle"]),
         "history": history,
         "events": store.count_events(),
         "decision": _readable(asdict(decisions[0])) if decisions else None,
     }
+
+
+def _chain(root: Path, bundle: str, drift: str | None) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = read_manifest(root / BUNDLES / bundle)
+    except BundleError:
+        manifest = {}
+    return {name: manifest.get(name) for name in CHAIN} | {"drift": drift}
 
 
 def keep(source: Path, target: Path) -> None:

@@ -123,7 +123,7 @@ class RecommendationService:
             ignored=answer.ignored,
         )
         self._exposures.put(exposure)
-        self._traffic.shadow(lambda shadow: self._exposures.put(ask(shadow, "shadow", str(uuid4()))[1]) and None)
+        self._traffic.shadow(lambda shadow: self._exposures.put(ask(shadow, "shadow", str(uuid4()))[1]))
         counters.count_recommendation(response)
         return response
 

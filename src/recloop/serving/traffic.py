@@ -103,7 +103,7 @@ class Traffic:
         self._changing = Lock()
         self._said = ""
         self._closing = Event()
-        self._shadowed: Queue[Callable[[Recommender], None]] = Queue(self._config.shadow_requests)
+        self._shadowed: Queue[Callable[[Recommender], object]] = Queue(self._config.shadow_requests)
         self.look()
         self._threads = [Thread(target=self._score_shadows, name="shadow", daemon=True)]
         if not pinned:
@@ -125,7 +125,7 @@ class Traffic:
                     self._fall_back()
             return self.served
 
-    def shadow(self, score: Callable[[Recommender], None]) -> bool:
+    def shadow(self, score: Callable[[Recommender], object]) -> bool:
         """Have the shadow asked later, if there is one; False if the queue is full or there is none."""
         if self.served.shadow is None:
             return False
