@@ -1,122 +1,85 @@
-"""How canaries end, where it is known how they should: false ends, how soon bad ones are taken back, good ones found.
+"""How often a canary is decided on wrongly, and how soon a bad one is rolled back: simulated, judged every day.
 
     python -m benchmarks.canary
 
-Made-up traffic: 3,000 people, each with a liking of their own (on average a fifth of the slates are acted on), who come
-back at their own pace, two slates in three days on average, over 14 days; a share of them, at random, is shown the
-challenger's slates, which they like more or less by `lift`. A look every six hours, as the loop's own
-review does, ends the canary as soon as anything is sure. Traffic seen is the share of all slates of the 14 days that
-were the challenger's before the end.
-
-Results go to `benchmarks/canary.json`, from which `benchmarks/CANARY.md` is written.
+Each day new users come, so many for each arm as the share says; each has a number of clicks on one slate. Writes
+`benchmarks/canary.json` and `benchmarks/CANARY.md`.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
-from benchmarks.published.protocols import ROOT
-from recloop.loop.sequential import Arm, CanaryConfig, review
+from recloop.loop.sequential import Arms, SequentialConfig, Sums, interval, shares
 
-RESULTS = ROOT / "benchmarks" / "canary.json"
-TABLE = ROOT / "benchmarks" / "CANARY.md"
-USERS, LOOKS_A_DAY, SLATES_A_DAY = 3_000, 4, 0.7
-CASES = ((0.0, 0.3, 1_000), (-0.15, 0.05, 200), (-0.1, 0.05, 200), (-0.05, 0.3, 200), (0.05, 0.3, 200), (0.1, 0.3, 200))
-"""Lift, share of people in the canary, and runs."""
+FOLDER = Path("benchmarks")
+RUNS, USERS_A_DAY, SHARE, RATE, EMPTY = 200, 2_000, 0.1, 0.1, 0.01
+EFFECTS = (-0.5, -0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.5)
+LOOKS_A_DAY = 24
 
 
-@dataclass(frozen=True, kw_only=True)
-class Canary:
-    """How one ended.
+def simulate(effect: float, config: SequentialConfig, *, seed: int) -> dict[str, float]:
+    """What becomes of `RUNS` canaries whose click rate is `1 + effect` times the champion's."""
+    random = np.random.default_rng(seed)
+    looks = round(config.max_days * LOOKS_A_DAY)
+    users = random.poisson(np.array([SHARE, 1 - SHARE])[:, None, None] * USERS_A_DAY / LOOKS_A_DAY, (2, RUNS, looks))
+    rates = (RATE * (1 + effect), RATE)
+    clicks = [random.binomial(users[arm], rates[arm]) for arm in (0, 1)]
+    empty = [random.binomial(users[arm], EMPTY) for arm in (0, 1)]
+    of_reward, of_guardrail = shares(config, 1)
+    low, high = interval(_arms(users, clicks), of_reward, config)
+    harm, _ = interval(_arms(users, empty), of_guardrail, config)
+    bad, good = (high < 0) | (harm > 0), low > 0
+    decided = bad | good
+    at = np.where(decided.any(axis=1), decided.argmax(axis=1), looks - 1)
+    chosen = np.arange(RUNS), at
+    return {
+        "effect": effect,
+        "rolled_back": float(bad[chosen].mean()),
+        "promoted": float((good & ~bad)[chosen].mean()),
+        "days": float((at + 1).mean() / LOOKS_A_DAY),
+        "traffic_days": float(SHARE * (at + 1).mean() / looks),
+    }
 
-    Attributes:
-        end: ``promote`` or ``rollback`` by the interval, else ``undecided``.
-        days: when.
-        seen: share of the slates of all days that were the challenger's until then.
-    """
 
-    end: str
-    days: float
-    seen: float
+def _arms(users: np.ndarray, counts: list[np.ndarray]) -> Arms:
+    def sums(arm: int) -> Sums:
+        total = np.cumsum(counts[arm], axis=1, dtype=np.float64)
+        return Sums(count=np.cumsum(users[arm], axis=1, dtype=np.float64), total=total, squares=total)
+
+    return Arms(canary=sums(0), champion=sums(1))
 
 
 def main() -> None:
-    """Run all cases, and write both files."""
-    config = CanaryConfig()
-    record = {
-        "config": config.model_dump(),
-        "cases": [
-            {"lift": lift, "share": share, **summary(canaries(runs, lift=lift, share=share, seed=1, config=config))}
-            for lift, share, runs in CASES
-        ],
-    }
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    TABLE.write_text(table(record), encoding="utf-8")
-    print(table(record))
+    """Simulate every effect and write both files."""
+    config = SequentialConfig()
+    rows = [simulate(effect, config, seed=number) for number, effect in enumerate(EFFECTS)]
+    setting = {"runs": RUNS, "users_a_day": USERS_A_DAY, "share": SHARE, "click_rate": RATE, "alpha": config.alpha}
+    report = {"setting": setting, "config": config.model_dump(mode="json"), "effects": rows}
+    (FOLDER / "canary.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    (FOLDER / "CANARY.md").write_text(_page(rows, config), encoding="utf-8")
 
 
-def canaries(runs: int, *, lift: float, share: float, seed: int, config: CanaryConfig) -> list[Canary]:
-    """Canaries on people who come back; see the module's docstring."""
-    return [_canary(np.random.default_rng([seed, run]), lift, share, config) for run in range(runs)]
-
-
-def _canary(rng: np.random.Generator, lift: float, share: float, config: CanaryConfig) -> Canary:
-    challenged = rng.random(USERS) < share
-    liking = np.clip(rng.beta(2, 8, USERS) + lift * challenged, 0, 1)
-    activity = rng.gamma(0.7, 1 / 0.7, USERS) * SLATES_A_DAY / LOOKS_A_DAY
-    slates, acted, look = np.zeros(USERS), np.zeros(USERS), 0
-    while True:
-        look += 1
-        shown = rng.poisson(activity)
-        slates += shown
-        acted += rng.binomial(shown, liking)
-        arms: list[Arm] = []
-        for chosen in (~challenged, challenged):
-            seen = chosen & (slates > 0)
-            arms.append(Arm(slates=slates[seen], acted=acted[seen], empty=np.zeros(int(seen.sum()))))
-        outcome = review(arms[0], arms[1], config, days=look / LOOKS_A_DAY)
-        if outcome.verdict != "wait":
-            break
-    sure = outcome.acted is not None and not outcome.acted.low <= 0 <= outcome.acted.high
-    traffic = activity.sum() * config.max_days * LOOKS_A_DAY
-    return Canary(
-        end=outcome.verdict if sure else "undecided",
-        days=look / LOOKS_A_DAY,
-        seen=float(slates[challenged].sum() / traffic),
-    )
-
-
-def summary(found: Sequence[Canary]) -> dict[str, Any]:
-    """Shares of the ends, median days, and the median and largest traffic seen."""
-    return {
-        "runs": len(found),
-        **{end: sum(one.end == end for one in found) / len(found) for end in ("promote", "rollback", "undecided")},
-        "median_days": float(np.median([one.days for one in found])),
-        "median_seen": float(np.median([one.seen for one in found])),
-        "largest_seen": max(one.seen for one in found),
-    }
-
-
-def table(record: dict[str, Any]) -> str:
-    """CANARY.md."""
+def _page(rows: list[dict[str, float]], config: SequentialConfig) -> str:
     lines = [
-        "# How canaries end",
+        "# Canaries",
         "",
-        "Written by `python -m benchmarks.canary`, which says what is simulated. A canary that is no different should",
-        f"end by the interval in at most {record['config']['alpha']:.0%} of all cases; the undecided are taken back.",
+        f"`python -m benchmarks.canary`: {RUNS} simulated canaries an effect, {USERS_A_DAY:,} new users a day,",
+        f"{SHARE:.0%} of them in the canary, click rate {RATE:g}, judged {LOOKS_A_DAY} times a day for at most",
+        f"{config.max_days:g} days, alpha {config.alpha:g}. A user counts at once; in service one counts when",
+        "the events' window is over. Effect 0 is an A/A canary: every decision there is wrong. Traffic-days: the share",
+        f"of all users' days in the {config.max_days:g} days that the canary was shown to before its end.",
         "",
-        "| lift | share of people | runs | promoted | taken back | undecided | median days | traffic seen | at most |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| effect on clicks | rolled back | promoted | mean days | traffic-days |",
+        "| ---: | ---: | ---: | ---: | ---: |",
     ]
-    for case in record["cases"]:
-        cells = [f"{case['lift']:+.2f}", f"{case['share']:.0%}", f"{case['runs']:,}"]
-        cells += [f"{case[end]:.1%}" for end in ("promote", "rollback", "undecided")]
-        cells += [f"{case['median_days']:.2f}", f"{case['median_seen']:.1%}", f"{case['largest_seen']:.1%}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+    lines += [
+        f"| {row['effect']:+.0%} | {row['rolled_back']:.1%} | {row['promoted']:.1%} | {row['days']:.1f} | "
+        f"{row['traffic_days']:.2%} |"
+        for row in rows
+    ]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

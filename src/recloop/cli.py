@@ -5,11 +5,14 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from recloop.errors import ConfigError, RecloopError
+
+if TYPE_CHECKING:
+    from recloop.store import Store
 
 app = typer.Typer(
     name="recloop",
@@ -30,6 +33,8 @@ Root = Annotated[Path, typer.Option(callback=_folder, help="The project's folder
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 picks a free one.")]
 Reason = Annotated[str, typer.Option(help="Why; kept in the record of deployments.")]
 HERE = Path()
+NO_CANARY = "There is no canary."
+NO_SHADOW = "There is no shadow."
 
 
 @app.command()
@@ -217,6 +222,64 @@ def forget(
         print("\n".join(run_forget(params, root, user, asked_by, progress=track).sentences()))
 
 
+@app.command()
+def canary(
+    share: Annotated[float, typer.Option(help="Of the users, between 0 and 1.")] = 0.05,
+    bundle: Annotated[Path | None, typer.Option(help="The challenger's folder; default: artifacts/bundle.")] = None,
+    reason: Reason = "tried by hand",
+    *,
+    end: Annotated[bool, typer.Option("--end", help="End the canary instead.")] = False,
+    review: Annotated[bool, typer.Option("--review", help="Judge the canary: promote it, end it, or go on.")] = False,
+    root: Root = HERE,
+) -> None:
+    """Serve a share of the users by the packaged bundle, to compare it with the champion."""
+    from recloop.loop import traffic
+    from recloop.store import Store
+
+    if end and review:
+        raise ConfigError("--end and --review exclude one another; give one of them.")
+    with Store.open(root=root) as store:
+        if review:
+            print(_review(root, store))
+        elif end:
+            current = store.traffic().canary
+            told = traffic.end(root, store, bundle=current.bundle, reason=reason).message if current else NO_CANARY
+            print(told)
+        else:
+            print(traffic.begin_canary(root, store, share=share, reason=reason, bundle_folder=bundle).message)
+
+
+@app.command()
+def shadow(
+    bundle: Annotated[Path | None, typer.Option(help="The challenger's folder; default: artifacts/bundle.")] = None,
+    reason: Reason = "tried by hand",
+    *,
+    end: Annotated[bool, typer.Option("--end", help="End the shadow instead.")] = False,
+    root: Root = HERE,
+) -> None:
+    """Let the packaged bundle score every request without being shown."""
+    from recloop.loop import traffic
+    from recloop.store import Store
+
+    with Store.open(root=root) as store:
+        if end:
+            current = store.traffic().shadow
+            told = traffic.end(root, store, bundle=current.bundle, reason=reason).message if current else NO_SHADOW
+            print(told)
+        else:
+            print(traffic.begin_shadow(root, store, reason=reason, bundle_folder=bundle).message)
+
+
+def _review(root: Path, store: "Store") -> str:
+    from recloop.config import load_params, parse, section
+    from recloop.loop.canary import CanaryConfig, review
+
+    params = root / "params.yaml"
+    values = section(load_params(params), "canary") if params.is_file() else {}
+    found = review(root, store, parse(CanaryConfig, values, "params.yaml: canary"), now=time.time_ns() // 1_000)
+    return found.message if found else NO_CANARY
+
+
 def _print_status(state: dict[str, Any]) -> None:
     champion = state["champion"]
     print(
@@ -224,6 +287,10 @@ def _print_status(state: dict[str, Any]) -> None:
         if champion
         else "champion: none yet; run 'recloop loop'"
     )
+    for part in ("canary", "shadow"):
+        if challenger := state[part]:
+            share = f", {challenger['share']:.1%} of the users" if "share" in challenger else ""
+            print(f"{part}: {challenger['model']} ({challenger['bundle']}){share}")
     if not state["agree"]:
         pointed = state["pointer"]["bundle"] if state["pointer"] else "nothing"
         print(f"artifacts/champion/champion.json names {pointed}, not the champion; run the interrupted command again.")

@@ -70,7 +70,7 @@ def reproduce(root: Path, stages: Sequence[str] = (), *, force: bool = False) ->
 
 @contextmanager
 def service(root: Path, port: int = 0, *, quiet: bool = True) -> Generator[Service]:
-    """Serve the bundle in charge, or the one that `RECLOOP_BUNDLE` names, until the block ends.
+    """Serve what the store says, or the bundle that `RECLOOP_BUNDLE` names, until the block ends.
 
     Args:
         root: the project's folder.
@@ -84,7 +84,7 @@ def service(root: Path, port: int = 0, *, quiet: bool = True) -> Generator[Servi
     command = [sys.executable, "-m", "bentoml", "serve", ".", "--host", processes.LOCALHOST, "--port", str(port)]
     with tempfile.TemporaryDirectory() as scratch:
         # Servers that share BENTOML_HOME delete each other's metrics.
-        env = {"BENTOML_HOME": scratch, "RECLOOP_BUNDLE": str(in_charge(root.absolute()))} | processes.environment()
+        env = {"BENTOML_HOME": scratch, "RECLOOP_ROOT": str(root.absolute())} | processes.environment()
         log = Path(scratch) / "log"
         with (
             log.open("wb") as output,

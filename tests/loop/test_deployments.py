@@ -179,6 +179,9 @@ def test_status_before_and_after(tmp_path: Path, store: Store):
     assert status(tmp_path, store) == {
         "store": store.url,
         "champion": None,
+        "canary": None,
+        "shadow": None,
+        "chain": {},
         "pointer": None,
         "agree": True,
         "history": [],

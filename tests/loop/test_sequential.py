@@ -1,82 +1,109 @@
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from recloop.loop.sequential import Arm, CanaryConfig, Verdict, mixture, radius, review
+from recloop.loop.sequential import Arms, SequentialConfig, Sums, interval, judge, shares
 
-CONFIG = CanaryConfig(least_users=2)
-
-
-def arm(slates: list[float], acted: list[float], empty: list[float] | None = None) -> Arm:
-    parts = (slates, acted, empty or [0] * len(slates))
-    return Arm(**dict(zip(("slates", "acted", "empty"), (np.array(part, dtype=float) for part in parts), strict=True)))
+CONFIG = SequentialConfig(min_users=3, tuned_for=50)
 
 
-def test_the_difference_by_hand() -> None:
-    found = review(arm([2, 3, 1], [1, 1, 0]), arm([4, 1], [1, 1]), CONFIG, days=1).acted
-    assert found is not None
-    assert found.value == pytest.approx(2 / 5 - 2 / 6)
-    champion = 3 / 2 * sum(((a - n / 3) / 6) ** 2 for n, a in [(2, 1), (3, 1), (1, 0)])
-    challenger = 2 * sum(((a - 0.4 * n) / 5) ** 2 for n, a in [(4, 1), (1, 1)])
-    alpha = 0.045
-    rho = mixture(2 * math.log(2 / alpha) / 0.03**2, alpha)
-    reach = radius(1 / (champion + challenger), alpha, rho)
-    assert (found.low, found.high) == (pytest.approx(found.value - reach), pytest.approx(found.value + reach))
+def arms(canary: list[float], champion: list[float]) -> Arms:
+    return Arms(canary=Sums.of(canary), champion=Sums.of(champion))
 
 
-def test_the_interval_is_narrowest_where_it_is_meant_to_be() -> None:
-    rho = mixture(400.0, 0.05)
-    near = [radius(400.0, 0.05, factor * rho) for factor in (0.8, 1.0, 1.25)]
-    assert near[1] == min(near)
-    assert radius(1e6, 0.05, rho) < radius(1e4, 0.05, rho) < radius(400.0, 0.05, rho)
-    assert radius(400.0, 0.05, rho) > 1.96 / 20, "wider than an interval for one look"
+def alternating(mean: float, count: int) -> list[float]:
+    return [mean + (0.5 if number % 2 else -0.5) for number in range(count)]
 
 
-def people(rate: float, users: int, seed: int) -> Arm:
-    rng = np.random.default_rng(seed)
-    slates = 1 + rng.poisson(4, users)
-    return Arm(slates=slates.astype(float), acted=rng.binomial(slates, rate).astype(float), empty=np.zeros(users))
+def test_sums_give_mean_and_variance():
+    sums = Sums.of([1.0, 2.0, 6.0])
+    assert (float(sums.mean), float(sums.variance)) == (3.0, 7.0)
+    assert (float(Sums.of([]).mean), float(Sums.of([]).variance)) == (0.0, 0.0)
+    both = sums + Sums.of([3.0])
+    assert (float(both.count), float(both.mean)) == (4.0, 3.0)
 
 
-@pytest.mark.parametrize(
-    ("champion", "challenger", "days", "verdict", "said"),
-    [
-        (0.2, 0.3, 1, "promote", "The challenger is surely better: its rate of slates acted on differs by +0."),
-        (0.3, 0.2, 1, "rollback", "The challenger is surely worse: its rate of slates acted on differs by -0."),
-        (0.2, 0.2, 1, "wait", "Nothing is sure yet: the rates of slates acted on differ by "),
-        (0.2, 0.2, 14, "rollback", "After 14.0 days nothing is sure ("),
-    ],
-)
-def test_verdicts(champion: float, challenger: float, days: float, verdict: Verdict, said: str) -> None:
-    found = review(people(champion, 1_500, 1), people(challenger, 1_500, 2), CanaryConfig(), days)
-    assert (found.verdict, found.users) == (verdict, (1_500, 1_500))
-    assert found.reason.startswith(said)
+def test_the_interval_by_hand():
+    low, high = interval(arms([1, 3, 5], [0, 2, 4, 6]), 0.1, CONFIG)
+    pooled = np.var([1, 3, 5, 0, 2, 4, 6], ddof=1)
+    square = max(4.0, pooled) / 3 + (20 / 3) / 4
+    best = 1.0
+    for _ in range(200):  # x = ln((1 + x) / alpha²), the fixed point that Lambert's function solves
+        best = math.log((1 + best) / 0.01)
+    x = 7 * best / 50
+    width = math.sqrt(square * (1 + 1 / x) * math.log((1 + x) / 0.01))
+    assert (float(low), float(high)) == pytest.approx((-width, width))
 
 
-def test_empty_slates_end_a_canary_that_is_clicked_more() -> None:
-    better = replace(people(0.4, 800, 3), empty=np.ones(800))
-    found = review(people(0.2, 800, 4), better, CanaryConfig(), 1)
-    assert found.verdict == "rollback"
-    assert found.reason.startswith("The challenger leaves +")
-    assert ", surely +" in found.reason
+def test_the_interval_is_narrowest_where_it_was_tuned():
+    sums = Sums(count=np.float64(2_500), total=np.float64(0), squares=np.float64(2_499))  # pyright: ignore[reportArgumentType]
+    widths = [
+        float(interval(Arms(canary=sums, champion=sums), 0.05, SequentialConfig(tuned_for=users))[1])
+        for users in (3_000, 5_000, 8_000)
+    ]
+    assert widths[1] == min(widths)
 
 
-@pytest.mark.parametrize(
-    ("days", "verdict", "reason"),
-    [
-        (13.9, "wait", "Nothing is said yet: 99 users of an arm are fewer than 100."),
-        (14, "rollback", "After 14.0 days 99 users of an arm are fewer than 100; the champion stays."),
-    ],
-)
-def test_few_users_say_nothing(days: float, verdict: Verdict, reason: str) -> None:
-    found = review(people(0.1, 500, 0), people(0.9, 99, 1), CanaryConfig(), days)
-    assert (found.verdict, found.reason, found.acted) == (verdict, reason, None)
+def test_too_few_users_bound_nothing():
+    low, high = interval(arms([1, 2], [1] * 9), 0.05, CONFIG)
+    assert (float(low), float(high)) == (-math.inf, math.inf)
 
 
-def test_arms_without_any_act_are_not_told_apart() -> None:
-    found = review(people(0.0, 200, 0), people(0.0, 200, 1), CanaryConfig(), 1)
-    assert found.verdict == "wait"
-    assert found.acted is not None
-    assert (found.acted.low, found.acted.high) == (0, 0)
+@pytest.mark.parametrize("guardrails", [0, 1, 3])
+def test_the_parts_of_the_error_add_up(guardrails: int):
+    reward, each = shares(CONFIG, guardrails)
+    assert reward + guardrails * each / 2 == pytest.approx(CONFIG.alpha)
+
+
+def test_verdicts_and_their_reasons():
+    same = arms([0, 0, 0, 0] * 25, [0, 0, 0, 0] * 25)
+    better = arms(alternating(1.0, 300), alternating(0.0, 300))
+    worse = arms(alternating(0.0, 300), alternating(1.0, 300))
+    found = judge(better, {"empty": same}, CONFIG, days=1)
+    assert found.verdict == "promote"
+    assert found.reason.startswith("The canary's reward is higher: +1 a user, at least +0.")
+    assert found.users == {"canary": 300, "champion": 300}
+    assert set(found.intervals) == {"reward", "empty"}
+    assert judge(worse, {"empty": same}, CONFIG, days=1).reason.startswith("The canary's reward is lower: -1 a user")
+    harmed = judge(better, {"empty": better}, CONFIG, days=1)
+    assert (harmed.verdict, harmed.reason[:33]) == ("roll back", "The canary has more of 'empty': +")
+    assert judge(better, {"empty": worse}, CONFIG, days=1).verdict == "promote"
+    demanding = CONFIG.model_copy(update={"gain": 1.0})
+    assert judge(better, {}, demanding, days=1).verdict == "go on"
+
+
+def test_going_on_and_giving_up():
+    close = arms(alternating(0.01, 30), alternating(0.0, 40))
+    found = judge(close, {}, CONFIG, days=13.9)
+    assert (found.verdict, found.reason[:46]) == ("go on", "The difference of +0.01 a user may be chance: ")
+    late = judge(close, {}, CONFIG, days=14)
+    assert late.verdict == "undecided"
+    assert late.reason == "14 days have passed and the canary is neither better nor worse for sure."
+    few = judge(arms([1, 2], [1] * 9), {}, CONFIG, days=1)
+    assert (few.verdict, few.reason) == ("go on", "The canary has 2 users of the 3 that are needed.")
+    assert few.intervals["reward"] == {"estimate": 0.5, "low": None, "high": None}
+
+
+@pytest.mark.parametrize(("share", "rate"), [(0.5, 0.1), (0.05, 0.05)])
+def test_equal_arms_looked_at_after_every_user_are_seldom_told_apart(share: float, rate: float):
+    runs, users, random = 400, 6_000, np.random.default_rng(7)
+    config = SequentialConfig()
+    decided = np.zeros(runs, dtype=bool)
+    for run in range(runs):
+        canary = random.random(users) < share
+        reward, empty = random.random(users) < rate, random.random(users) < 0.02
+        of_reward, of_guardrail = shares(config, 1)
+        low, high = interval(_running(reward, canary), of_reward, config)
+        harm, _ = interval(_running(empty, canary), of_guardrail, config)
+        decided[run] = ((low > 0) | (high < 0) | (harm > 0)).any()
+    assert stats.binomtest(int(decided.sum()), runs, config.alpha, alternative="greater").pvalue > 0.01
+
+
+def _running(values: np.ndarray, canary: np.ndarray) -> Arms:
+    def sums(chosen: np.ndarray) -> Sums:
+        total = np.cumsum(values * chosen, dtype=np.float64)
+        return Sums(count=np.cumsum(chosen, dtype=np.float64), total=total, squares=total)
+
+    return Arms(canary=sums(canary), champion=sums(~canary))

@@ -23,6 +23,7 @@ def serve(
     python: str = sys.executable,
     home: Path | None = None,
     wait_for: str = "/readyz",
+    root: Path | None = None,
 ) -> Generator[str]:
     """The base URL of a service that runs until the block ends.
 
@@ -34,12 +35,15 @@ def serve(
         python: the interpreter to serve with.
         home: BentoML's store of Bentos; by default an empty one, so that no other server shares its metrics.
         wait_for: which path must answer 200 before the block begins.
+        root: the project whose bundles are served; by default `folder`.
     """
     with tempfile.TemporaryDirectory() as scratch:
         env = {name: value for name, value in os.environ.items() if not name.startswith(("RECLOOP_", "PYTHON"))}
         env |= {"BENTOML_HOME": str(home or scratch), "BENTOML_DO_NOT_TRACK": "True", "RECLOOP_DATABASE_URL": store_url}
         if bundle is not None:
             env["RECLOOP_BUNDLE"] = str(bundle)
+        if root is not None:
+            env["RECLOOP_ROOT"] = str(root)
         port = processes.free_port()
         command = [python, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(port)]
         log = Path(scratch) / "log"

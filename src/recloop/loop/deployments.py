@@ -19,9 +19,12 @@ from recloop.data.bundles import copy, read_manifest, verify
 from recloop.data.tables import read_json, write_json
 from recloop.errors import BundleError, DataError, StoreError
 from recloop.store import Deployment, Store
+from recloop.store.records import changes
+from recloop.store.traffic import plan
 
 BUNDLE = Path("artifacts/bundle")
 BUNDLES = Path("artifacts/bundles")
+CHAIN = ("model", "git_revision", "data", "params", "validation", "metrics", "decision")
 POINTER = Path("artifacts/champion/champion.json")
 
 
@@ -55,11 +58,11 @@ def promote(root: Path, store: Store, *, reason: str, bundle_folder: Path | None
         BundleError: the bundle is missing or damaged; the file is named.
         StoreError: the store cannot be reached.
     """
-    with _alone(root):
+    with alone(root):
         source = bundle_folder or root / BUNDLE
         manifest = verify(source)
-        pointer = _pointer(source, manifest)
-        _keep(source, root / BUNDLES / pointer["bundle"])
+        pointer = summary(source, manifest)
+        keep(source, root / BUNDLES / pointer["bundle"])
         champion = store.champion()
         if champion and champion.bundle == pointer["bundle"]:
             write_json(pointer, root / POINTER)
@@ -79,12 +82,12 @@ def rollback(root: Path, store: Store, *, reason: str) -> Change:
         StoreError: nothing was promoted before, or the store cannot be reached.
         BundleError: the earlier bundle is missing or damaged; the one in charge stays.
     """
-    with _alone(root):
-        history = store.deployments()
+    with alone(root):
+        history = changes(store.deployments())
         last = history[-1] if history else None
         begun = last is not None and last.action == "rollback" and _pointed(root) != last.bundle
         folder = root / BUNDLES / (last.bundle if last and begun else _earlier(history))
-        pointer = _pointer(folder, verify(folder))
+        pointer = summary(folder, verify(folder))
         if begun:
             write_json(pointer, root / POINTER)
             named = f"Bundle {pointer['bundle']} ({pointer['model']})"
@@ -107,13 +110,16 @@ def why_spent(root: Path, store: Store, decision: Mapping[str, Any]) -> str | No
         decision: what the stage `gate` wrote.
     """
     bundle = read_manifest(root / BUNDLE)["id"]
-    history = store.deployments()
+    rows = store.deployments()
+    history = changes(rows)
     champion = history[-1].bundle if history else None
     if bundle == champion:
         return None
     rival = decision["champion"]["bundle"] if decision["champion"] else None
     if any(row.bundle == bundle for row in history):
         why = f"bundle {bundle} was in charge before and was taken back"
+    elif any(row.bundle == bundle and row.action == "end" for row in rows):
+        why = f"bundle {bundle} was tried in traffic and was ended"
     elif rival != champion:
         why = f"bundle {champion or 'none'} is in charge, and it was compared with {rival or 'none'}"
     else:
@@ -156,20 +162,28 @@ def in_charge(root: Path) -> Path:
 def status(root: Path, store: Store) -> dict[str, Any]:
     """The state of the loop as JSON values; times are ISO 8601.
 
-    Keys: `champion` (the deployment in force, or None), `pointer` (the pointer's content, or None where there is none
-    to be read), `agree` (whether the two name the same bundle), `history` (all deployments, oldest first), `events`
-    (how many are stored), `decision` (the latest, or None), `store` (its URL without the password).
+    Keys: `champion` (the deployment in force, or None), `canary` and `shadow` (see `store.traffic`, or None), `pointer`
+    (the pointer's content, or None where there is none to be read), `agree` (whether champion and pointer name the same
+    bundle), `history` (all deployments, oldest first), `events` (how many are stored), `decision` (the latest, or
+    None), `chain` (where each bundle in traffic comes from, by id: `CHAIN` of its manifest and the last verdict of
+    `drift`; None where not known), `store` (its URL without the password).
 
     Raises:
         StoreError: the store cannot be reached.
     """
-    history = [_readable(asdict(row)) for row in store.deployments()]
-    champion = history[-1] if history else None
+    rows = store.deployments()
+    history, in_force = [_readable(asdict(row)) for row in rows], changes(rows)
+    champion = _readable(asdict(in_force[-1])) if in_force else None
+    current = plan(rows)
     pointer = _read_pointer(root)
-    decisions = store.decisions(limit=1)
+    decisions = store.decisions()
+    drift = next((row.verdict for row in decisions if row.kind in {"monitor", "drift"}), None)
     return {
         "store": store.url,
         "champion": champion,
+        "canary": current.canary and asdict(current.canary),
+        "shadow": current.shadow and asdict(current.shadow),
+        "chain": {bundle: _chain(root, bundle, drift) for bundle in sorted(current.bundles)},
         "pointer": pointer,
         "agree": (champion and champion["bundle"]) == (pointer and pointer["bundle"]),
         "history": history,
@@ -178,7 +192,15 @@ def status(root: Path, store: Store) -> dict[str, Any]:
     }
 
 
-def _keep(source: Path, target: Path) -> None:
+def _chain(root: Path, bundle: str, drift: str | None) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = read_manifest(root / BUNDLES / bundle)
+    except BundleError:
+        manifest = {}
+    return {name: manifest.get(name) for name in CHAIN} | {"drift": drift}
+
+
+def keep(source: Path, target: Path) -> None:
     """Copy a verified bundle to the place where bundles stay, unless it is there and whole."""
     for leftover in target.parent.glob(f".{target.name}.*"):
         shutil.rmtree(leftover)
@@ -188,7 +210,8 @@ def _keep(source: Path, target: Path) -> None:
         copy(source, target)
 
 
-def _pointer(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+def summary(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """What the pointer says of a bundle: id, model, and the window it was trained on."""
     try:
         return {
             "bundle": manifest["id"],
@@ -241,7 +264,7 @@ def _readable(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _alone(root: Path) -> Generator[None]:
+def alone(root: Path) -> Generator[None]:
     """Wait until no other process changes what is in charge."""
     lock = root / "artifacts" / ".deployments.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)

@@ -1,163 +1,177 @@
-"""Two arms compared as often as one likes: an interval that holds at all looks together.
+"""Is the challenger better or worse? A test of two arms that may be looked at after every user.
 
-Shapes: U users.
+The unit is the user: each counts once, with one number, since requests of one user are not independent. With n_1 and
+n_0 users so far, t = n_1 + n_0, means m_1 and m_0 and variances v_1 and v_0, the difference of the true means lies in
 
-An arm's rate is ``r = sum a_u / sum n_u`` over its users, with a_u of their n_u slates acted on. People are the units:
-``psi_u = (a_u - r n_u) / sum n`` is the influence of one, ``U / (U - 1) sum psi_u^2`` the variance of r. Of the
-difference of two rates, d with variance v, the information is ``I = 1 / v``. As people come, ``d I`` moves like a
-Brownian motion in I whose drift is the true difference (Jennison and Turnbull, "Group-sequential analysis incorporating
-covariate information", JASA 1997), so with probability ``1 - alpha`` the true difference stays for ever within
+    m_1 - m_0 ± sqrt(v_1 / n_1 + v_0 / n_0) · sqrt((1 + 1 / x) · ln((1 + x) / alpha²)),   x = t rho²,
 
-    d -+ sqrt((I + rho) ln((I + rho) / (rho alpha^2))) / I
+for all t at once with probability 1 - alpha: the asymptotic confidence sequence of Waudby-Smith, Arbour, Sinha, Kennedy
+and Ramdas ("Time-uniform central limit theory and asymptotic confidence sequences", Annals of Statistics, 2024, theorem
+2.2) for the estimator whose regression is the arm's mean (their section 3); t (v_1 / n_1 + v_0 / n_0) is its variance.
+rho makes it narrowest at `tuned_for` users: x = -W(-alpha² / e) - 1 there, W the lower branch of Lambert's function.
+Looking as often as one likes costs nothing; a fixed interval looked at again and again is wrong sooner or later.
 
-(Robbins, "Statistical methods related to the law of the iterated logarithm", 1970; for estimated variances Waudby-Smith
-et al., "Time-uniform central limit theory and asymptotic confidence sequences", Annals of Statistics 2024). It holds
-for many people, so nothing is said before each arm has `CanaryConfig.least_users`. rho makes it narrowest at the
-information at which a difference of `CanaryConfig.expected` is about to be found (Howard et al., "Time-uniform,
-nonparametric, nonasymptotic confidence sequences", Annals of Statistics 2021, section 3.5).
+It is asymptotic, so nothing is decided below `min_users` in either arm. Where rewards are rare, an arm with few by
+chance has a low mean and a low variance at once; so an arm's variance is taken to be at least that of all users.
+
+Sides and guardrails share alpha: half goes to the reward (two-sided), the rest in equal parts to the guardrails (harm
+only, by the same interval). A challenger that equals the champion is decided on with probability at most alpha.
 """
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+import numpy.typing as npt
 from pydantic import Field
 from scipy.special import lambertw
 
 from recloop.config import Config
 
-Floats = NDArray[np.float64]
-Verdict = Literal["promote", "rollback", "wait"]
+Verdict = Literal["promote", "roll back", "go on", "undecided"]
+Numbers = npt.NDArray[np.float64]
 
 
-class CanaryConfig(Config):
-    """When a canary is over.
+class SequentialConfig(Config):
+    """When to decide.
 
     Attributes:
-        alpha: probability that canaries which are no different end by the interval, either way.
-        least_users: of each arm, before anything is said.
-        min_improvement: promoted if the rate is surely higher by more than this.
-        tolerance: taken back if the rate is surely lower by more than this.
-        expected: the difference of rates at which the interval is meant to be narrowest.
-        max_empty: taken back if the share of slates without items is surely higher than the champion's by this.
-        max_days: taken back if nothing was found by then; the champion stays.
+        alpha: probability of any decision where there is no difference.
+        min_users: in each arm before anything is decided.
+        tuned_for: users of both arms at which the interval is narrowest.
+        max_days: without a decision by then it is undecided.
+        gain: how much better than the champion, in the reward's unit, the challenger must surely be to be promoted.
+        tolerance: how much worse than the champion, in a guardrail's unit, is still harmless.
     """
 
-    alpha: float = Field(default=0.05, gt=0, lt=0.5)
-    least_users: int = Field(default=100, ge=2)
-    min_improvement: float = Field(default=0.0, ge=0)
-    tolerance: float = Field(default=0.0, ge=0)
-    expected: float = Field(default=0.03, gt=0)
-    max_empty: float = Field(default=0.01, ge=0)
-    max_days: float = Field(default=14.0, gt=0)
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+    min_users: int = Field(default=100, ge=2)
+    tuned_for: int = Field(default=5_000, ge=1)
+    max_days: float = Field(default=14, gt=0)
+    gain: float = Field(default=0, ge=0)
+    tolerance: float = Field(default=0, ge=0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm:
-    """What the users of one arm did.
+class Sums:
+    """Users of one arm: how many, the sum of their numbers, and of the squares. All of one shape, any."""
+
+    count: Numbers
+    total: Numbers
+    squares: Numbers
+
+    @classmethod
+    def of(cls, values: npt.ArrayLike) -> "Sums":
+        """The sums of one number a user."""
+        numbers = np.asarray(values, dtype=np.float64)
+        return cls(count=np.float64(numbers.size), total=numbers.sum(), squares=(numbers**2).sum())  # pyright: ignore[reportArgumentType]
+
+    def __add__(self, other: "Sums") -> "Sums":
+        return Sums(
+            count=self.count + other.count, total=self.total + other.total, squares=self.squares + other.squares
+        )
+
+    @property
+    def mean(self) -> Numbers:
+        """0 for nobody."""
+        return self.total / np.maximum(self.count, 1)
+
+    @property
+    def variance(self) -> Numbers:
+        """Unbiased; 0 for fewer than two users."""
+        return np.maximum(self.squares - self.count * self.mean**2, 0) / np.maximum(self.count - 1, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arms:
+    """One quantity in both arms."""
+
+    canary: Sums
+    champion: Sums
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What the test says.
 
     Attributes:
-        slates: float64 (U,), slates that each was shown, at least 1.
-        acted: float64 (U,), how many of them were acted on.
-        empty: float64 (U,), how many of them had no items.
-    """
-
-    slates: Floats
-    acted: Floats
-    empty: Floats
-
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """The challenger's rate less the champion's, with its always valid interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Review:
-    """What a look at a canary says.
-
-    Attributes:
-        verdict: ``promote`` the challenger, ``rollback`` to the champion alone, or ``wait``.
+        verdict: ``promote``, ``roll back``, ``go on``, or ``undecided``: the time is over.
         reason: one sentence.
-        users: of the champion and of the challenger.
-        acted: difference of the rates at which slates are acted on; `None` before there are enough users.
-        empty: the same of slates without items.
+        users: of the canary and of the champion.
+        intervals: of each quantity, what the canary has more than the champion: estimate, lower and upper bound; null
+            where there are too few users.
     """
 
     verdict: Verdict
     reason: str
-    users: tuple[int, int]
-    acted: Difference | None = None
-    empty: Difference | None = None
+    users: dict[str, int]
+    intervals: dict[str, dict[str, float | None]]
 
 
-def review(champion: Arm, challenger: Arm, config: CanaryConfig, days: float) -> Review:
-    """Judge a canary that has run for `days`; may be called at any time and as often as one likes.
+def interval(arms: Arms, alpha: float, config: SequentialConfig) -> tuple[Numbers, Numbers]:
+    """Bounds of the difference of means, canary less champion, valid at all times together with 1 - `alpha`.
 
-    Of `alpha`, nine tenths guard the rate of slates that are acted on and one tenth that of empty ones.
+    Infinite while an arm has fewer than `min_users`. Shapes: those of the sums.
     """
-    users = (len(champion.slates), len(challenger.slates))
-    over = days >= config.max_days
-    if min(users) < config.least_users:
-        seen = f"{min(users):,} users of an arm are fewer than {config.least_users:,}"
-        if over:
-            return Review(verdict="rollback", reason=f"After {days:.1f} days {seen}; the champion stays.", users=users)
-        return Review(verdict="wait", reason=f"Nothing is said yet: {seen}.", users=users)
-    acted = _difference(
-        (champion.acted, champion.slates), (challenger.acted, challenger.slates), 0.9 * config.alpha, config.expected
-    )
-    empty = _difference(
-        (champion.empty, champion.slates), (challenger.empty, challenger.slates), 0.1 * config.alpha, config.expected
-    )
-    span = f"{acted.value:+.4f}, surely between {acted.low:+.4f} and {acted.high:+.4f}"
-    verdict: Verdict
-    if empty.low > config.max_empty:
-        verdict = "rollback"
-        reason = f"The challenger leaves {empty.value:+.2%} more slates empty, surely {empty.low:+.2%}."
-    elif acted.high < -config.tolerance:
-        verdict, reason = "rollback", f"The challenger is surely worse: its rate of slates acted on differs by {span}."
-    elif acted.low > config.min_improvement:
-        verdict, reason = "promote", f"The challenger is surely better: its rate of slates acted on differs by {span}."
-    elif over:
-        verdict, reason = "rollback", f"After {days:.1f} days nothing is sure ({span}); the champion stays."
-    else:
-        verdict, reason = "wait", f"Nothing is sure yet: the rates of slates acted on differ by {span}."
-    return Review(verdict=verdict, reason=reason, users=users, acted=acted, empty=empty)
+    pooled = (arms.canary + arms.champion).variance
+    users = arms.canary.count + arms.champion.count
+    enough = np.minimum(arms.canary.count, arms.champion.count) >= config.min_users
+    square = sum(np.maximum(arm.variance, pooled) / np.maximum(arm.count, 1) for arm in (arms.canary, arms.champion))
+    at_best = -float(np.real(lambertw(-(alpha**2) / np.e, -1))) - 1
+    x = np.maximum(users, 1) * at_best / config.tuned_for
+    width = np.sqrt(square * (1 + 1 / x) * np.log((1 + x) / alpha**2))
+    difference = arms.canary.mean - arms.champion.mean
+    return np.where(enough, difference - width, -np.inf), np.where(enough, difference + width, np.inf)
 
 
-def radius(information: float, alpha: float, rho: float) -> float:
-    """Half the width of the interval at this information; see the module's docstring."""
-    total = information + rho
-    return math.sqrt(total * math.log(total / (rho * alpha**2))) / information
+def shares(config: SequentialConfig, guardrails: int) -> tuple[float, float]:
+    """What of alpha the reward gets, and each guardrail: doubled, since only one side of its interval counts."""
+    return (config.alpha / 2, config.alpha / guardrails) if guardrails else (config.alpha, 0.0)
 
 
-def mixture(information: float, alpha: float) -> float:
-    """The rho that makes the interval narrowest at this information."""
-    inner = float(lambertw(-(alpha**2) / math.e, -1).real)
-    return information / (-inner - 1)
+def judge(reward: Arms, guardrails: Mapping[str, Arms], config: SequentialConfig, *, days: float) -> Judgement:
+    """Promote, roll back or go on.
+
+    Args:
+        reward: more is better; scalars.
+        guardrails: more is worse; scalars. Always the same ones for one canary.
+        config: when to decide.
+        days: since the canary began.
+    """
+    of_reward, of_guardrail = shares(config, len(guardrails))
+    bounds = {"reward": _bounds(reward, of_reward, config)}
+    bounds |= {name: _bounds(arms, of_guardrail, config) for name, arms in guardrails.items()}
+    users = {"canary": int(reward.canary.count), "champion": int(reward.champion.count)}
+    verdict, reason = _verdict(bounds, users, config, days)
+    return Judgement(verdict=verdict, reason=reason, users=users, intervals={n: _json(b) for n, b in bounds.items()})
 
 
-def _difference(
-    champion: tuple[Floats, Floats], challenger: tuple[Floats, Floats], alpha: float, expected: float
-) -> Difference:
-    rates, variances = zip(*(_rate(*arm) for arm in (champion, challenger)), strict=True)
-    value, variance = rates[1] - rates[0], sum(variances)
-    if not variance:
-        return Difference(value=value, low=value, high=value)
-    rho = mixture(2 * math.log(2 / alpha) / expected**2, alpha)
-    reach = radius(1 / variance, alpha, rho)
-    return Difference(value=value, low=value - reach, high=value + reach)
+def _bounds(arms: Arms, alpha: float, config: SequentialConfig) -> tuple[float, float, float]:
+    low, high = interval(arms, alpha, config)
+    return float(arms.canary.mean - arms.champion.mean), float(low), float(high)
 
 
-def _rate(counts: Floats, slates: Floats) -> tuple[float, float]:
-    """``r`` and its variance."""
-    total = float(slates.sum())
-    rate = float(counts.sum()) / total
-    influence = (counts - rate * slates) / total
-    return rate, len(slates) / (len(slates) - 1) * float(influence @ influence)
+def _verdict(
+    bounds: Mapping[str, tuple[float, float, float]], users: Mapping[str, int], config: SequentialConfig, days: float
+) -> tuple[Verdict, str]:
+    harmed = [name for name, (_, low, _) in bounds.items() if name != "reward" and low > config.tolerance]
+    if harmed:
+        name, (difference, low, _) = harmed[0], bounds[harmed[0]]
+        return "roll back", f"The canary has more of '{name}': {difference:+.4g}, at least {low:+.4g}."
+    difference, low, high = bounds["reward"]
+    if high < 0:
+        return "roll back", f"The canary's reward is lower: {difference:+.4g} a user, at best {high:+.4g}."
+    if low > config.gain:
+        return "promote", f"The canary's reward is higher: {difference:+.4g} a user, at least {low:+.4g}."
+    if days >= config.max_days:
+        return "undecided", f"{config.max_days:g} days have passed and the canary is neither better nor worse for sure."
+    few = min(users, key=lambda arm: users[arm])
+    if users[few] < config.min_users:
+        return "go on", f"The {few} has {users[few]} users of the {config.min_users} that are needed."
+    return "go on", f"The difference of {difference:+.4g} a user may be chance: it lies in [{low:+.4g}, {high:+.4g}]."
+
+
+def _json(bounds: tuple[float, float, float]) -> dict[str, Any]:
+    values = zip(("estimate", "low", "high"), bounds, strict=True)
+    return {name: value if np.isfinite(value) else None for name, value in values}

@@ -196,3 +196,5 @@ class ModelResponse(BaseModel):
     """What is serving."""
 
     manifest: dict[str, Any] = Field(description="The bundle's manifest: model, data, metrics, decision, checksums.")
+    challengers: dict[str, dict[str, Any]] = Field(description="The manifests of the other bundles in traffic, by id.")
+    plan: dict[str, Any] = Field(description="Who serves whom: champion, canary, shadow; `pinned`, if none may change.")

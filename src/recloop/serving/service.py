@@ -1,8 +1,12 @@
 """The BentoML service: HTTP in front of a `Recommender` and a store of feedback.
 
-Served from a checkout or a built Bento alike; `bentofile.yaml` names it. The bundle lies in the folder that
-`RECLOOP_BUNDLE` names, or in `artifacts/bundle`; events go to the store that `RECLOOP_DATABASE_URL` names. This module
-is also imported by processes that never answer a request: torch and the rest are imported by the worker that does.
+Served from a checkout or a built Bento alike; `bentofile.yaml` names it. Which bundles serve is what the deployments in
+the store say (`serving.traffic`); their folders lie in the project that `RECLOOP_ROOT` names, or in the working
+directory. While nothing is deployed it is `artifacts/bundle`. A bundle that `RECLOOP_BUNDLE` names is served whatever
+the store says, and so is that of a built Bento. Events go to the store, which `RECLOOP_DATABASE_URL` names.
+
+This module is also imported by processes that never answer a request: torch and the rest are imported by the worker
+that does.
 """
 
 import logging
@@ -11,7 +15,6 @@ import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -39,10 +42,15 @@ from recloop.serving.schemas import (
 )
 
 if TYPE_CHECKING:
-    from recloop.serving.recommender import Recommender, Scored
+    from recloop.serving.exposures import Exposure
+    from recloop.serving.recommender import Recommendation, Recommender, Scored
+    from recloop.store import Arm
 
 BUNDLE_VARIABLE = "RECLOOP_BUNDLE"
+ROOT_VARIABLE = "RECLOOP_ROOT"
 DEFAULT_BUNDLE = "artifacts/bundle"
+BENTO_FILE = "bento.yaml"
+"""Lies beside the source of a built Bento."""
 RETRY_SECONDS = 5
 WRITERS = 4
 """Batches of feedback under way at once; a store that hangs holds up these, and no recommendation."""
@@ -65,22 +73,26 @@ class RecommendationService:
         from recloop.serving.exposures import ExposureLog
         from recloop.serving.feedback import Feedback
         from recloop.serving.people import ErasedPeople
+        from recloop.serving.traffic import Traffic
         from recloop.store import URL_VARIABLE, Store
 
         if not os.environ.get(URL_VARIABLE):
             _log.info("%s is not set: feedback goes to a file in %s.", URL_VARIABLE, Path.cwd())
-        self._folder = Path(os.environ.get(BUNDLE_VARIABLE) or DEFAULT_BUNDLE).absolute()
-        self._recommender: Recommender | None = None
-        self._loading = Lock()
-        self._feedback = Feedback(Store.open, time.time)
-        self._exposures = ExposureLog(Store.open)
-        self._people = ErasedPeople(Store.open)
+        root = Path(os.environ.get(ROOT_VARIABLE) or Path.cwd()).absolute()
+        default = Path(os.environ.get(BUNDLE_VARIABLE) or root / DEFAULT_BUNDLE).absolute()
+        pinned = bool(os.environ.get(BUNDLE_VARIABLE)) or (root.parent / BENTO_FILE).is_file()
+        if pinned:
+            _log.info("Pinned to the bundle in %s, whatever is deployed.", default)
+        open_store = partial(Store.open, root=root)
+        self._feedback = Feedback(open_store, time.time)
+        self._exposures = ExposureLog(open_store)
+        self._people = ErasedPeople(open_store)
         self._writers = anyio.CapacityLimiter(WRITERS)
-        self._load()
+        self._traffic = Traffic(open_store, root=root, default=default, pinned=pinned, erased=self._people.until)
 
     def __is_ready__(self) -> bool:
         """Whether a bundle is loaded; if none could be loaded so far, it is tried again."""
-        return self._load() is not None
+        return (self._traffic.served.champion or self._traffic.look().champion) is not None
 
     @bentoml.api(route="/recommend")
     def recommend(self, request: RecommendRequest, /) -> RecommendResponse:
@@ -88,19 +100,35 @@ class RecommendationService:
         from recloop.serving.exposures import Exposure
         from recloop.serving.recommender import Past
 
-        recommender = self._recommender
+        request_id = str(uuid4())
+        arm, recommender = self._traffic.served.choose(request.user_id, request_id)
         if recommender is None:
             return _no_bundle()
-        history, user_id = request.history, recommender.stored_id(request.user_id)
-        request_id = str(uuid4())
-        try:
-            answer = recommender.recommend(
-                user_id=user_id,
-                history=None if history is None else [Past(**event.model_dump()) for event in history],
-                k=request.k,
-                exclude=request.exclude,
-                request_id=request_id,
+        history = None if request.history is None else [Past(**event.model_dump()) for event in request.history]
+
+        def ask(asked: "Recommender", arm: "Arm", request_id: str) -> "tuple[Recommendation, Exposure]":
+            user_id = asked.stored_id(request.user_id)
+            answer = asked.recommend(
+                user_id=user_id, history=history, k=request.k, exclude=request.exclude, request_id=request_id
             )
+            exposure = Exposure(
+                request_id=request_id,
+                timestamp=time.time_ns() // 1_000,
+                user_id=user_id,
+                bundle=asked.bundle.id,
+                policy=asked.config.policy,
+                items=[item.item_id for item in answer.items],
+                scores=[item.score for item in answer.items],
+                propensities=answer.propensities,
+                candidates=answer.candidates,
+                n_candidates=answer.n_candidates,
+                seed=answer.seed,
+                arm=arm,
+            )
+            return answer, exposure
+
+        try:
+            answer, exposure = ask(recommender, arm, request_id)
         except RecloopError as error:
             return _problem(400, str(error))
         response = RecommendResponse(
@@ -111,21 +139,8 @@ class RecommendationService:
             fallback=answer.fallback,
             ignored=answer.ignored,
         )
-        self._exposures.put(
-            Exposure(
-                request_id=response.request_id,
-                timestamp=time.time_ns() // 1_000,
-                user_id=user_id,
-                bundle=response.bundle,
-                policy=response.policy,
-                items=[item.item_id for item in answer.items],
-                scores=[item.score for item in answer.items],
-                propensities=answer.propensities,
-                candidates=answer.candidates,
-                n_candidates=answer.n_candidates,
-                seed=answer.seed,
-            )
-        )
+        self._exposures.put(exposure)
+        self._traffic.shadow(lambda shadow: self._exposures.put(ask(shadow, "shadow", str(uuid4()))[1]))
         counters.count_recommendation(response)
         return response
 
@@ -134,7 +149,7 @@ class RecommendationService:
         """Items like one item of the catalogue."""
         from recloop.serving.recommender import UnknownItemError
 
-        recommender = self._recommender
+        recommender = self._traffic.served.champion
         if recommender is None:
             return _no_bundle()
         try:
@@ -146,7 +161,7 @@ class RecommendationService:
     @bentoml.api(route="/feedback")
     async def feedback(self, request: FeedbackRequest, /) -> FeedbackResponse:
         """Take events; those accepted are committed to the store before this answers."""
-        if (recommender := self._recommender) is None:
+        if (recommender := self._traffic.served.champion) is None:
             return _no_bundle()
         take = partial(self._feedback.take, request.events, stored_id=recommender.stored_id)
         try:
@@ -162,7 +177,7 @@ class RecommendationService:
     @bentoml.api(route="/forget")
     async def forget(self, request: ForgetRequest, /) -> ForgetResponse:
         """Erase a person from the store; answered as somebody unknown from now on, and gone from the next data."""
-        if (recommender := self._recommender) is None:
+        if (recommender := self._traffic.served.champion) is None:
             return _no_bundle()
         erase = partial(self._people.erase, recommender.stored_id(request.user_id), request.asked_by)
         try:
@@ -179,30 +194,21 @@ class RecommendationService:
 
     @_pages.get("/model", responses={503: {"model": ErrorResponse}})
     def model(self) -> ModelResponse:
-        """The manifest of the bundle that is serving."""
-        recommender = self._recommender
-        return _no_bundle() if recommender is None else ModelResponse(manifest=recommender.bundle.manifest)
+        """The manifests of the bundles that are serving, and who serves whom."""
+        served = self._traffic.served
+        if served.champion is None:
+            return _no_bundle()
+        manifest = served.champion.bundle.manifest
+        others = {name: one.bundle.manifest for name, one in served.recommenders.items() if name != manifest["id"]}
+        return ModelResponse(manifest=manifest, challengers=others, plan=self._traffic.state())
 
     @bentoml.on_shutdown
     def close(self) -> None:
         """Log the slates that are still waiting, and give the store's connections back."""
+        self._traffic.close()
         self._exposures.close()
         self._people.close()
         self._feedback.close()
-
-    def _load(self) -> "Recommender | None":
-        """The recommender, from the bundle's folder if it is not loaded yet; `None` if the bundle cannot be used."""
-        if self._recommender is None:
-            from recloop.serving.bundle import Bundle
-            from recloop.serving.recommender import Recommender
-
-            with self._loading:
-                if self._recommender is None:
-                    try:
-                        self._recommender = Recommender(Bundle.load(self._folder), erased=self._people.until)
-                    except RecloopError as error:
-                        _log.error("Not ready: %s", error)
-        return self._recommender
 
 
 RecommendationService.add_asgi_middleware(BodyLimit)  # pyright: ignore[reportArgumentType] - BentoML's type is not ASGI's

@@ -1,6 +1,7 @@
-"""The two short histories that an operator reads: which bundle was put in charge when, and what was decided why."""
+"""The two short histories that an operator reads: which bundle was put where when, and what was decided why."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,22 +10,25 @@ from sqlalchemy import Connection, Engine, func, insert, select
 from recloop.store.connection import reading, writing
 from recloop.store.schema import DECISIONS, DEPLOYMENTS
 
-Action = Literal["promote", "rollback"]
+Action = Literal["promote", "rollback", "canary", "shadow", "end"]
 _DEPLOY_LOCK = 7_301_003
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """A bundle was put in charge.
+    """A bundle was put in charge, or its part in the traffic changed otherwise.
 
     Attributes:
         seq: grows with time.
         timestamp: when, microseconds since 1970 UTC.
-        action: ``promote`` (a bundle is chosen) or ``rollback`` (the one before is in charge again).
-        bundle: id of the bundle in charge from now on.
+        action: ``promote`` (a bundle is chosen), ``rollback`` (the one before is in charge again), ``canary`` (a
+            share of the users is served by it), ``shadow`` (it scores and is not shown), ``end`` (neither any longer);
+            see `store.traffic`.
+        bundle: which bundle.
         model: its model's name.
         previous: id of the bundle that was in charge, if any.
         reason: one sentence.
+        share: of the users, for a canary.
     """
 
     seq: int
@@ -34,6 +38,7 @@ class Deployment:
     model: str
     previous: str | None
     reason: str
+    share: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +60,16 @@ class Decision:
     record: dict[str, Any]
 
 
-def deploy(engine: Engine, *, action: Action, bundle: str, model: str, reason: str, timestamp: int) -> Deployment:
+def deploy(
+    engine: Engine,
+    *,
+    action: Action,
+    bundle: str,
+    model: str,
+    reason: str,
+    timestamp: int,
+    share: float | None = None,
+) -> Deployment:
     """Append a deployment; `previous` is what was in charge before, also when several deploy at once."""
     with writing(engine) as connection:
         if connection.dialect.name == "postgresql":
@@ -68,6 +82,7 @@ def deploy(engine: Engine, *, action: Action, bundle: str, model: str, reason: s
             "model": model,
             "previous": last.bundle if last else None,
             "reason": reason,
+            "share": share,
         }
         seq = connection.execute(insert(DEPLOYMENTS).returning(DEPLOYMENTS.c.seq), values).scalar_one()
     return Deployment(seq=seq, **values)
@@ -76,8 +91,22 @@ def deploy(engine: Engine, *, action: Action, bundle: str, model: str, reason: s
 def deployments(engine: Engine) -> list[Deployment]:
     """All deployments, oldest first."""
     with reading(engine) as connection:
-        rows = connection.execute(select(DEPLOYMENTS).order_by(DEPLOYMENTS.c.seq)).mappings().all()
-    return [Deployment(**row) for row in rows]
+        return _deployments(connection)
+
+
+def is_change(row: Deployment, promoted: AbstractSet[str]) -> bool:
+    """Whether a row puts its bundle in charge; `promoted` are the bundles that were before."""
+    return row.action == "promote" or (row.action == "rollback" and row.bundle in promoted)
+
+
+def changes(rows: Iterable[Deployment]) -> list[Deployment]:
+    """Of deployments, oldest first, those that put a bundle in charge."""
+    found, promoted = list[Deployment](), set[str]()
+    for row in rows:
+        if is_change(row, promoted):
+            found.append(row)
+            promoted.add(row.bundle)
+    return found
 
 
 def champion(engine: Engine) -> Deployment | None:
@@ -103,5 +132,10 @@ def decisions(engine: Engine, limit: int, kind: str | None) -> list[Decision]:
 
 
 def _champion(connection: Connection) -> Deployment | None:
-    row = connection.execute(select(DEPLOYMENTS).order_by(DEPLOYMENTS.c.seq.desc()).limit(1)).mappings().first()
-    return Deployment(**row) if row else None
+    last = changes(_deployments(connection))[-1:]
+    return last[0] if last else None
+
+
+def _deployments(connection: Connection) -> list[Deployment]:
+    rows = connection.execute(select(DEPLOYMENTS).order_by(DEPLOYMENTS.c.seq)).mappings().all()
+    return [Deployment(**row) for row in rows]

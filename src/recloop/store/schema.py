@@ -70,6 +70,7 @@ DEPLOYMENTS = Table(
     Column("bundle", Text, nullable=False),
     Column("model", Text, nullable=False),
     Column("previous", Text),
+    Column("share", Double),
     Column("reason", Text, nullable=False),
     sqlite_autoincrement=True,
 )

@@ -9,12 +9,13 @@ from typing import Any, Self
 import polars as pl
 from sqlalchemy import Engine
 
-from recloop.store import connection, erasures, events, impressions, records, slates
+from recloop.store import connection, erasures, events, impressions, records, slates, traffic
 from recloop.store.erasures import Erased, Erasure
 from recloop.store.events import Added, Event
 from recloop.store.impressions import Impression
 from recloop.store.records import Action, Decision, Deployment
 from recloop.store.slates import Gap, Slate
+from recloop.store.traffic import TrafficPlan
 
 URL_VARIABLE = "RECLOOP_DATABASE_URL"
 DEFAULT_FILE = "recloop.sqlite"
@@ -139,10 +140,16 @@ class Store:
         """
         return slates.gaps(self._engine, since)
 
-    def deploy(self, action: Action, bundle: str, model: str, reason: str) -> Deployment:
-        """Put the bundle of this id in charge."""
+    def deploy(self, action: Action, bundle: str, model: str, reason: str, *, share: float | None = None) -> Deployment:
+        """Put the bundle of this id in charge, or change its part in the traffic; `share` is that of a canary."""
         return records.deploy(
-            self._engine, action=action, bundle=bundle, model=model, reason=reason, timestamp=self._clock()
+            self._engine,
+            action=action,
+            bundle=bundle,
+            model=model,
+            reason=reason,
+            timestamp=self._clock(),
+            share=share,
         )
 
     def deployments(self) -> list[Deployment]:
@@ -152,6 +159,10 @@ class Store:
     def champion(self) -> Deployment | None:
         """The deployment now in force, if any; its `bundle` is in charge."""
         return records.champion(self._engine)
+
+    def traffic(self) -> TrafficPlan:
+        """Which bundle serves whom."""
+        return traffic.plan(self.deployments())
 
     def decide(self, kind: str, verdict: str, record: Mapping[str, Any]) -> Decision:
         """Record a decision with everything that led to it."""
