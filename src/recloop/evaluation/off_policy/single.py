@@ -1,194 +1,83 @@
-"""Estimators of rewards of single choices.
+"""The value of a policy whose action is one item: inverse propensities, clipped, self-normalised, doubly robust.
 
-Shapes: N rows of the log, A actions.
+With reward r_i, weight ``w_i = target_i / propensity_i``, and N rows. The weights turn the logged actions into a sample
+of the target's: unbiased if propensities are exact and the log can take every action that the target takes.
 """
 
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from recloop.errors import DataError
-from recloop.evaluation.off_policy.estimate import Estimate, Floats, OffPolicyConfig, diagnose, interval
+from recloop.evaluation.off_policy.estimate import Estimate, OffPolicyConfig, estimate
+from recloop.evaluation.off_policy.interval import Floats
+from recloop.evaluation.off_policy.logs import Log, check_values, units
+from recloop.evaluation.off_policy.rewards import Predicted
+
+_DEFAULT = OffPolicyConfig()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Log:
-    """What was chosen with which probability and what came of it, and how likely the target chooses the same.
-
-    Attributes:
-        rewards: (N,).
-        propensities: (N,), the log's probability of its own choice, above 0.
-        targets: (N,), the target's probability of that choice.
-        users: (N,), whose row it is, any labels; by default each row is of somebody else.
-        unsupported: mean share of the target's probability on choices that the log never makes.
+def ips(log: Log, config: OffPolicyConfig = _DEFAULT) -> Estimate:
+    """``V = 1/N sum_i w_i r_i`` (Horvitz and Thompson 1952).
 
     Raises:
-        DataError: lengths differ, there is no row, a number is not finite, or a probability is none.
+        RefusedError: a floor of `config` is not met.
     """
-
-    rewards: ArrayLike
-    propensities: ArrayLike
-    targets: ArrayLike
-    users: ArrayLike | None = field(default=None)
-    unsupported: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("rewards", "propensities", "targets"):
-            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.float64))
-        _check(self.reward, self.propensity, self.target)
-        if self.users is not None and len(np.asarray(self.users)) != len(self.reward):
-            raise DataError(
-                f"users has {len(np.asarray(self.users))} rows, but rewards has {len(self.reward)}; give one for each."
-            )
-
-    @property
-    def reward(self) -> Floats:
-        """`rewards` as float64 (N,)."""
-        return np.asarray(self.rewards)
-
-    @property
-    def propensity(self) -> Floats:
-        """`propensities` as float64 (N,)."""
-        return np.asarray(self.propensities)
-
-    @property
-    def target(self) -> Floats:
-        """`targets` as float64 (N,)."""
-        return np.asarray(self.targets)
-
-    @cached_property
-    def weights(self) -> Floats:
-        """``w = target / propensity``, (N,)."""
-        return self.target / self.propensity
-
-    @cached_property
-    def groups(self) -> NDArray[np.int64]:
-        """The user of each row from 0, int64 (N,)."""
-        return group(self.users, len(self.reward))
+    weights = log.weights
+    return estimate("ips", weights * log.rewards, np.ones_like(weights), weights[:, None], **_common(log, config))
 
 
-def group(users: ArrayLike | None, rows: int) -> NDArray[np.int64]:
-    """Labels as numbers from 0, int64 (N,); without labels each row has its own."""
-    return np.arange(rows) if users is None else np.unique(np.asarray(users), return_inverse=True)[1].astype(np.int64)
+def clipped_ips(log: Log, config: OffPolicyConfig = _DEFAULT) -> Estimate:
+    """``V = 1/N sum_i min(w_i, clip) r_i`` (Ionides, Truncated importance sampling, 2008).
 
-
-def _check(rewards: Floats, propensities: Floats, targets: Floats) -> None:
-    """Refuse a log that no estimator can read.
+    Variance is bought with bias: for rewards from 0 to R the estimate is low by at most about R times
+    `Overlap.clipped`. The interval is that of the clipped mean and does not contain this bias.
 
     Raises:
-        DataError: see `Log`.
+        RefusedError: a floor of `config` is not met; `max_unseen` bounds the share of probability that is clipped.
     """
-    for name, values in (("propensities", propensities), ("targets", targets)):
-        if values.shape != rewards.shape:
-            raise DataError(f"{name} has the shape {values.shape}, but rewards {rewards.shape}; give one for each.")
-    if not rewards.size:
-        raise DataError("The log is empty; give at least one row.")
-    if not np.isfinite(rewards).all():
-        raise DataError("rewards holds a number that is not finite; correct or drop its row.")
-    for name, values, least in (("propensities", propensities, "above 0"), ("targets", targets, "at least 0")):
-        low = values > 0 if least == "above 0" else values >= 0
-        if not (low & (values <= 1)).all():
-            bad = values[~(low & (values <= 1))][0]
-            raise DataError(f"{name} holds {bad:g}, but must be {least} and at most 1; correct or drop its row.")
+    weights = log.weights
+    return estimate(
+        "clipped_ips",
+        np.minimum(weights, config.clip) * np.asarray(log.rewards, dtype=np.float64),
+        np.ones_like(weights),
+        weights[:, None],
+        clip=config.clip,
+        **_common(log, config),
+    )
 
 
-def ips(log: Log, config: OffPolicyConfig) -> Estimate:
-    """Inverse propensity scores: ``mean(w r)``; right on average, however wild (Horvitz and Thompson, 1952).
+def snips(log: Log, config: OffPolicyConfig = _DEFAULT) -> Estimate:
+    """``V = sum_i w_i r_i / sum_i w_i`` (Swaminathan and Joachims, The self-normalized estimator, NeurIPS 2015).
+
+    Its bias vanishes with 1 / N; adding a constant to all rewards adds it to the estimate, and no estimate lies outside
+    the rewards. Interval by the delta method. Missing probability is spread over what the log can show.
 
     Raises:
-        OverlapError: a floor of `config` is not kept; so do all others here.
+        RefusedError: a floor of `config` is not met.
     """
-    return _estimate("ips", log, log.weights * log.reward, config)
+    weights = log.weights
+    return estimate("snips", weights * log.rewards, weights, weights[:, None], **_common(log, config))
 
 
-def clipped_ips(log: Log, config: OffPolicyConfig) -> Estimate:
-    """``mean(min(w, clip) r)``: calmer, and too low for rewards above 0 (Bottou et al., JMLR 2013).
+def doubly_robust(log: Log, predicted: Predicted, config: OffPolicyConfig = _DEFAULT) -> Estimate:
+    """``V = 1/N sum_i [m_i + w_i (r_i - q_i)]`` (Dudik, Langford and Li, Doubly robust policy evaluation, ICML 2011).
 
-    `Diagnostics.clipped` is the share of the weights that was taken off, so for rewards from 0 to 1 the estimate is too
-    low by at most about that.
-    """
-    kept = np.minimum(log.weights, config.clip)
-    found = _estimate("clipped_ips", log, kept * log.reward, config)
-    total = float(log.weights.sum())
-    clipped = 1 - float(kept.sum()) / total if total else 0.0
-    return replace(found, diagnostics=replace(found.diagnostics, clipped=clipped))
-
-
-def snips(log: Log, config: OffPolicyConfig) -> Estimate:
-    """Self-normalised: ``sum(w r) / sum(w)``, within the range of rewards (Swaminathan and Joachims, NIPS 2015).
-
-    Its bias falls with 1/N. The interval is that of its linear part, ``w (r - value) / mean(w)``.
-    """
-    diagnostics = diagnose(log.weights, log.groups, log.unsupported, config)
-    value = float(log.weights @ log.reward) / float(log.weights.sum())
-    influences = value + log.weights * (log.reward - value) / log.weights.mean()
-    bounds = interval(influences, log.groups, log.weights, config.level)
-    return Estimate(estimator="snips", value=value, interval=bounds, level=config.level, diagnostics=diagnostics)
-
-
-def doubly_robust(log: Log, predicted: ArrayLike, expected: ArrayLike, config: OffPolicyConfig) -> Estimate:
-    """``mean(m_pi + w (r - m))``: right on average if the propensities or the model are (Dudik et al., ICML 2011).
-
-    Args:
-        log: the log.
-        predicted: ``m`` (N,), a model's reward of what was chosen; the model has not learnt from the row itself.
-        expected: ``m_pi`` (N,), its mean reward over the target's choices.
-        config: floors and level.
+    Here q_i is what a reward model expects of the shown action and m_i its mean over the target's actions. Unbiased if
+    either the propensities or the model are right, provided that row i, and other rows of its person, did not inform
+    q_i and m_i; `mean_by_action` is such a model.
 
     Raises:
-        DataError: lengths differ, or a prediction is not finite.
-        OverlapError: a floor of `config` is not kept.
+        RefusedError: a floor of `config` is not met.
+        DataError: the predictions are of another length or not finite.
     """
-    model, over = np.asarray(predicted, dtype=np.float64), np.asarray(expected, dtype=np.float64)
-    for name, values in (("predicted", model), ("expected", over)):
-        if values.shape != log.reward.shape or not np.isfinite(values).all():
-            raise DataError(f"{name} must hold one finite number for each of {len(log.reward)} rows; correct it.")
-    return _estimate("doubly_robust", log, over + log.weights * (log.reward - model), config)
+    for name, values in (("predicted.shown", predicted.shown), ("predicted.expected", predicted.expected)):
+        rule = "a reward model predicts finite numbers; correct the model."
+        check_values(name, values, log.rewards.shape, np.isfinite(values), rule)
+    weights = log.weights
+    contributions = predicted.expected + weights * (log.rewards - predicted.shown)
+    return estimate("doubly_robust", contributions, np.ones_like(weights), weights[:, None], **_common(log, config))
 
 
-def cross_fitted_means(
-    actions: NDArray[np.int64],
-    rewards: ArrayLike,
-    targets: Floats,
-    *,
-    prior: float = 10.0,
-    folds: int = 5,
-    seed: int = 0,
-) -> tuple[Floats, Floats]:
-    """A model without context for `doubly_robust`: each action's mean reward, in folds, so that no row tells of itself.
-
-    The mean of an action is drawn towards that of all as if `prior` rows of that had been seen.
-
-    Args:
-        actions: int64 (N,), what was chosen, from 0 to A - 1.
-        rewards: (N,).
-        targets: (A,), the target's probabilities, or (N, A), for each row.
-        prior: above 0.
-        folds: at least 2.
-        seed: deals the rows into folds.
-
-    Returns:
-        `predicted` and `expected`, (N,) each.
-    """
-    values = np.asarray(rewards, dtype=np.float64)
-    n_actions = targets.shape[-1]
-    fold = np.random.default_rng(seed).permutation(len(values)) % folds
-    predicted, expected = np.empty(len(values)), np.empty(len(values))
-    for own in range(folds):
-        learnt, asked = fold != own, fold == own
-        overall = float(values[learnt].mean()) if learnt.any() else 0.0
-        counts = np.bincount(actions[learnt], minlength=n_actions)
-        sums = np.bincount(actions[learnt], weights=values[learnt], minlength=n_actions)
-        means = (sums + prior * overall) / (counts + prior)
-        predicted[asked] = means[actions[asked]]
-        expected[asked] = (targets if targets.ndim == 1 else targets[asked]) @ means
-    return predicted, expected
-
-
-def _estimate(name: str, log: Log, influences: Floats, config: OffPolicyConfig) -> Estimate:
-    diagnostics = diagnose(log.weights, log.groups, log.unsupported, config)
-    bounds = interval(influences, log.groups, log.weights, config.level)
-    value = float(influences.mean())
-    return Estimate(estimator=name, value=value, interval=bounds, level=config.level, diagnostics=diagnostics)
+def _common(log: Log, config: OffPolicyConfig) -> dict[str, Any]:
+    missing: Floats | None = None if log.missing is None else np.asarray(log.missing, dtype=np.float64)[:, None]
+    return {"units_N": units(log.clusters, len(log.rewards)), "missing_NK": missing, "config": config}

@@ -1,123 +1,63 @@
-"""Estimators of rewards of slates.
+"""The value of a policy whose action is a slate, from rewards by position.
 
-Shapes: N rows of the log, K places of a slate, I items.
+The probability of a whole slate is tiny, and so is the overlap of two policies in whole slates. What a position earns
+depends on less than the whole slate; the less is assumed to matter, the more the log can tell. Shapes: N slates,
+K positions.
 """
 
-from dataclasses import dataclass
+# ruff: noqa: N803, N806 - names carry shapes
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from typing_extensions import override
 
-from recloop.errors import DataError
-from recloop.evaluation.off_policy.estimate import Estimate, Floats, OffPolicyConfig, diagnose, interval
-from recloop.evaluation.off_policy.single import Log, group
+from recloop.evaluation.off_policy.estimate import Estimate, OffPolicyConfig, estimate
+from recloop.evaluation.off_policy.interval import Floats
+from recloop.evaluation.off_policy.logs import SlateLog, units
+
+_DEFAULT = OffPolicyConfig()
 
 
-@dataclass(frozen=True, kw_only=True)
-class SlateLog(Log):
-    """Slates of K places, how likely the log and the target are to fill each place so, and what each place earned.
+def item_position(log: SlateLog, config: OffPolicyConfig = _DEFAULT) -> Estimate:
+    """``V = 1/N sum_i sum_k w_ik r_ik`` with ``w_ik = targets_ik / propensities_ik``, both over all slates of a policy.
 
-    As `Log`, with one column a place: `rewards`, `propensities`, `targets` and `weights` are (N, K); each estimator
-    says of what the probabilities are. The value of a slate is the sum of its rewards. `unsupported` is the mean share
-    of the target's probability on slates that the log never shows.
+    Unbiased if the reward of a position depends on the item there and on nothing else of the slate (Li et al., Offline
+    evaluation of ranking policies with click models, KDD 2018).
 
     Raises:
-        DataError: as `Log`, or `rewards` has not two axes.
+        RefusedError: a floor of `config` is not met at some position.
     """
-
-    @override
-    def __post_init__(self) -> None:
-        shape = np.shape(self.rewards)
-        if len(shape) != 2:
-            raise DataError(f"rewards has the shape {shape}, but must have one row a slate and one column a place.")
-        super().__post_init__()
+    weights_NK = log.weights
+    missing_NK = None if log.missing is None else np.asarray(log.missing, dtype=np.float64)
+    return _estimate("item_position", log, weights_NK, missing_NK, config)
 
 
-def item_position(log: SlateLog, config: OffPolicyConfig) -> Estimate:
-    """``mean(sum_k w_k r_k)``: the reward of a place depends on its item and the place alone (Li et al., KDD 2018).
+def cascade(log: SlateLog, config: OffPolicyConfig = _DEFAULT) -> Estimate:
+    """``V = 1/N sum_i sum_k r_ik prod_(j <= k) w_ij`` with w_ij the ratio of probabilities given the items above j.
 
-    Here probabilities are marginal: of this item at this place, whatever stands elsewhere. The diagnostics are those of
-    the place with the smallest effective sample.
+    Unbiased if the reward of a position depends on the item there and on those above, as with people who look from
+    the top (McInerney et al., Counterfactual evaluation of slate recommendations with sequential reward interactions,
+    KDD 2020). Missing probability adds up from position to position, each weighted by the product above it.
 
     Raises:
-        OverlapError: a floor of `config` is not kept at some place; so do all others here.
+        RefusedError: a floor of `config` is not met at some position, usually the last.
     """
-    return _by_place("item_position", log, log.weights, config)
+    weights_NK = np.cumprod(log.weights, axis=1, dtype=np.float64)
+    missing_NK = None
+    if log.missing is not None:
+        above_NK = np.concatenate([np.ones((len(weights_NK), 1)), weights_NK[:, :-1]], axis=1)
+        missing_NK = np.cumsum(above_NK * log.missing, axis=1)
+    return _estimate("cascade", log, weights_NK, missing_NK, config)
 
 
-def cascade(log: SlateLog, config: OffPolicyConfig) -> Estimate:
-    """``mean(sum_k (w_1 ... w_k) r_k)``: a place's reward depends on it and those before (McInerney et al., KDD 2020).
-
-    Here probabilities are of the item at its place given the places before, as exploring policies log them.
-    """
-    return _by_place("cascade", log, np.cumprod(log.weights, axis=1, dtype=np.float64), config)
-
-
-def pseudo_inverse(  # noqa: PLR0917 - what a log and a target are made of
-    slates: NDArray[np.int64],
-    rewards: ArrayLike,
-    pairs: Floats,
-    targets: Floats,
-    config: OffPolicyConfig,
-    users: ArrayLike | None = None,
+def _estimate(
+    method: str, log: SlateLog, weights_NK: Floats, missing_NK: Floats | None, config: OffPolicyConfig
 ) -> Estimate:
-    """``mean(r q' G^+ 1_s)``: a slate's reward is a sum over its places (Swaminathan et al., NIPS 2017).
-
-    With ``1_s`` (K I,) one at each pair of a place and the item there, ``G = E[1_s 1_s']`` under the log and ``q =
-    E[1_s]`` under the target. Both are the same for all rows: the policies know no context, or it is handled by calling
-    this for each. The weights ``q' G^+ 1_s`` may be below 0; their effective sample size uses their absolute values.
-
-    Args:
-        slates: int64 (N, K), items from 0 to I - 1.
-        rewards: (N,), of whole slates.
-        pairs: ``G`` (K I, K I), place by place; `uniform_pairs` for slates drawn uniformly.
-        targets: ``q`` (K, I), rows sum to 1.
-        config: floors and level.
-        users: (N,), whose slate it is, any labels.
-
-    Raises:
-        DataError: shapes differ.
-        OverlapError: the target shows pairs that the log never shows, or another floor is not kept.
-    """
-    values = np.asarray(rewards, dtype=np.float64)
-    n_places, n_items = targets.shape
-    if slates.shape != (len(values), n_places) or pairs.shape != (targets.size, targets.size) or not len(values):
-        raise DataError(
-            f"slates {slates.shape}, rewards {values.shape}, pairs {pairs.shape} and targets {targets.shape} do not "
-            "fit together; give N slates of K places, N rewards, K I pairs squared and K x I targets."
-        )
-    wanted = targets.ravel()
-    unsupported = float(wanted[np.diag(pairs) <= 0].sum()) / n_places
-    direction = np.linalg.pinv(pairs, hermitian=True) @ wanted
-    places = np.arange(n_places) * n_items
-    weights = direction[slates + places].sum(axis=1)
-    groups = group(users, len(values))
-    diagnostics = diagnose(np.abs(weights), groups, unsupported, config.model_copy(update={"weight_level": None}))
-    influences = weights * values
-    return Estimate(
-        estimator="pseudo_inverse",
-        value=float(influences.mean()),
-        interval=interval(influences, groups, np.abs(weights), config.level),
-        level=config.level,
-        diagnostics=diagnostics,
-    )
-
-
-def uniform_pairs(n_places: int, n_items: int) -> Floats:
-    """``G`` of slates drawn uniformly without repeats, (K I, K I): 1/I, and 1/(I (I - 1)) for two at two places."""
-    places, items = (part.ravel() for part in np.meshgrid(np.arange(n_places), np.arange(n_items), indexing="ij"))
-    both = (places[:, None] != places) & (items[:, None] != items)
-    return np.eye(n_places * n_items) / n_items + both / max(1, n_items * (n_items - 1))
-
-
-def _by_place(name: str, log: SlateLog, weights: Floats, config: OffPolicyConfig) -> Estimate:
-    found = [diagnose(column, log.groups, log.unsupported, config) for column in weights.T]
-    influences = (weights * log.reward).sum(axis=1)
-    return Estimate(
-        estimator=name,
-        value=float(influences.mean()),
-        interval=interval(influences, log.groups, weights.max(axis=1), config.level),
-        level=config.level,
-        diagnostics=min(found, key=lambda one: one.effective),
+    rows = len(weights_NK)
+    return estimate(
+        method,
+        (weights_NK * log.rewards).sum(axis=1),
+        np.ones(rows),
+        weights_NK,
+        units_N=units(log.clusters, rows),
+        missing_NK=missing_NK,
+        config=config,
     )
