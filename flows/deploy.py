@@ -1,65 +1,111 @@
-"""Who is in charge: promote the packaged model, go back to the one before, or build an image of it."""
+"""Who is in charge: promote the packaged model, try it as a canary, go back to the one before, or build an image."""
 
 import sys
+import time
+from pathlib import Path
+from typing import Annotated
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.states import Completed, Failed, State
+from pydantic import Field
 
 from flows import project
 from flows.forms import choices
 from flows.project import Project, exclusive
+from recloop.config import load_params, parse, section
 from recloop.errors import RecloopError
-from recloop.loop import deployments
+from recloop.loop import deployments, traffic
+from recloop.loop.canary import CanaryConfig, review
 from recloop.processes import environment
 from recloop.store import Store
 
-Action = choices("Action", ["promote", "rollback", "build"], keep=None)
+Action = choices("Action", ["promote", "rollback", "canary", "end_canary", "review_canary", "build"], keep=None)
+REVIEW_CRON = "15 * * * *"
+_NO_CANARY = "There is no canary; begin one with the action canary."
 
 
 @flow(name="deploy")
-def deploy(*, action: Action, reason: str = "asked for in Prefect") -> State:
-    """Promote the packaged model, roll back to the one before, or build a Bento of the packaged model.
+def deploy(
+    *,
+    action: Action,
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.05,
+    reason: str = "asked for in Prefect",
+) -> State:
+    """Promote the packaged model, try it as a canary, roll back to the one before, or build a Bento of it.
 
     Args:
-        action: promote puts artifacts/bundle in charge; rollback puts the previous champion in charge; build makes a
+        action: promote puts artifacts/bundle in charge; rollback puts the previous champion in charge; canary shows
+            artifacts/bundle to a share of the users, end_canary stops that, review_canary judges it; build makes a
             Bento, an image pinned to artifacts/bundle.
+        share: Of the users, for a canary.
         reason: One sentence, recorded with the deployment.
     """
     log = get_run_logger()
     try:
         with exclusive(log) as working:
-            message = put_in_charge(working, str(action), reason)
+            message = put_in_charge(working, str(action), reason, share=share)
     except RecloopError as error:
         return Failed(message=str(error))
     return Completed(message=message)
 
 
-def put_in_charge(working: Project, action: str, reason: str) -> str:
+@flow(name="canary-review")
+def canary_review() -> State:
+    """Judge the canary, if there is one: promote it, end it, or let it go on; by the rules in params.yaml: canary."""
+    log = get_run_logger()
+    try:
+        with exclusive(log) as working:
+            message = put_in_charge(working, "review_canary", "reviewed on schedule")
+    except RecloopError as error:
+        return Failed(message=str(error))
+    return Completed(message=message)
+
+
+def put_in_charge(working: Project, action: str, reason: str, *, share: float = 0.05) -> str:
     """Do `action` as a task of the current flow; returns what was done.
 
     Raises:
         RecloopError: it could not be done; the champion is who it was.
     """
-    state = _act.with_options(name=action, task_run_name=action)(working, action, reason, return_state=True)
+    state = _act.with_options(name=action, task_run_name=action)(working, action, reason, share, return_state=True)
     if not state.is_completed():
         raise RecloopError(state.message or f"{action} failed.")
     return state.message or action
 
 
 @task
-def _act(working: Project, action: str, reason: str) -> State:
+def _act(working: Project, action: str, reason: str, share: float) -> State:
     try:
         if action == "build":
             message = _build(working)
         else:
-            change = deployments.promote if action == "promote" else deployments.rollback
             with Store.open(root=working.root) as store:
-                message = change(working.root, store, reason=reason).message
+                message = _change(working.root, store, action, reason, share)
     except RecloopError as error:
         return Failed(message=str(error))
     create_markdown_artifact(f"{message}\n\nReason: {reason}", key="deployment", description=message)
     return Completed(message=message)
+
+
+def _change(root: Path, store: Store, action: str, reason: str, share: float) -> str:
+    match action:
+        case "promote":
+            return deployments.promote(root, store, reason=reason).message
+        case "canary":
+            return traffic.begin_canary(root, store, share=share, reason=reason).message
+        case "end_canary":
+            canary = store.traffic().canary
+            if canary is None:
+                raise RecloopError(_NO_CANARY)
+            return traffic.end(root, store, bundle=canary.bundle, reason=reason).message
+        case "review_canary":
+            values = section(load_params(root / "params.yaml"), "canary")
+            config = parse(CanaryConfig, values, "params.yaml: canary")
+            found = review(root, store, config, now=time.time_ns() // 1_000)
+            return found.message if found else _NO_CANARY
+        case _:
+            return deployments.rollback(root, store, reason=reason).message
 
 
 def _build(working: Project) -> str:

@@ -46,6 +46,7 @@ def deployments() -> "list[RunnerDeployment]":
         monitor.monitor: {"cron": MONITOR_CRON},
         retrain.retrain: {"triggers": [trigger]},
         deploy.deploy: {},
+        deploy.canary_review: {"cron": deploy.REVIEW_CRON},
         tune.tune: {},
     }
     return [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.deploy import Action, deploy
+from flows.deploy import Action, canary_review, deploy
 from flows.monitor import monitor
 from flows.retrain import retrain
 from recloop.store import Store
@@ -145,10 +145,32 @@ def test_promote_and_back(flowing: Path):
         assert [row.reason for row in store.deployments()] == ["first", "second", "it was worse"]
 
 
+def test_a_canary_is_begun_judged_and_ended(flowing: Path):
+    dvc(flowing, "repro")
+    assert deploy(action=Action("promote"), reason="first", return_state=True).is_completed()
+    first = champion(flowing)
+    assert canary_review(return_state=True).message == "There is no canary; begin one with the action canary."
+    open_a_contest(flowing, seed=1)
+    dvc(flowing, "repro")
+    assert deploy(action=Action("canary"), share=0.2, reason="a trial", return_state=True).is_completed()
+    with Store.open(root=flowing) as store:
+        plan = store.traffic()
+        assert plan.canary is not None
+        assert (plan.champion.bundle if plan.champion else None, plan.canary.share) == (first, 0.2)
+    assert (canary_review(return_state=True).message or "").startswith("The canary goes on. ")
+    assert deploy(action=Action("end_canary"), reason="enough", return_state=True).is_completed()
+    with Store.open(root=flowing) as store:
+        assert store.traffic().canary is None
+        assert store.decisions(kind="canary")[0].verdict == "go on"
+    assert champion(flowing) == first
+
+
 @pytest.mark.parametrize(
     ("action", "sentence"),
     [
         ("promote", "bundle"),
+        ("canary", "bundle"),
+        ("end_canary", "There is no canary; begin one with the action canary."),
         ("rollback", "There is no earlier bundle to roll back to"),
         ("build", "artifacts/bundle holds no packaged model; run the flow 'train' first."),
     ],
