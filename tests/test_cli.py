@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from recloop.store import Store
+from tests.loop.test_deployments import package
 
 HEADER = "user_id,item_id,timestamp\n"
 
@@ -22,7 +24,19 @@ def recloop(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_command(tmp_path: Path) -> None:
     text = recloop("--help", cwd=tmp_path).stdout
-    for command in ("ingest", "run", "loop", "serve", "benchmark", "status", "promote", "rollback", "forget"):
+    for command in (
+        "ingest",
+        "run",
+        "loop",
+        "serve",
+        "benchmark",
+        "status",
+        "promote",
+        "rollback",
+        "forget",
+        "canary",
+        "shadow",
+    ):
         assert command in text
 
 
@@ -162,6 +176,34 @@ def test_the_root_names_the_store_too(tmp_path: Path, monkeypatch: pytest.Monkey
         "error: There is no earlier bundle to roll back to; promote another one instead.\n",
     )
     assert list(elsewhere.iterdir()) == []
+
+
+def test_a_canary_and_a_shadow_come_and_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RECLOOP_DATABASE_URL", raising=False)
+
+    def said(*words: str) -> str:
+        done = recloop(*words, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    assert said("canary", "--end") == "There is no canary.\n"
+    first = package(tmp_path, "ease")
+    said("promote", "--reason", "First.")
+    second = package(tmp_path, "als")
+    assert said("canary", "--share", "0.2") == f"Bundle {second} (als) is the canary now, with 20.0% of the users.\n"
+    assert said("canary", "--review").startswith("The canary goes on. ")
+    assert second in said("status")
+    state = json.loads(said("status", "--json"))
+    assert set(state["chain"]) == {first, second}
+    said("canary", "--end", "--reason", "Enough.")
+    said("shadow")
+    said("shadow", "--end")
+    assert said("canary", "--review") == "There is no canary.\n"
+    both = recloop("canary", "--end", "--review", cwd=tmp_path)
+    assert (both.returncode, both.stderr) == (2, "error: --end and --review exclude one another; give one of them.\n")
+    wrong = recloop("canary", "--share", "1.5", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "Traceback" not in wrong.stderr
 
 
 @pytest.mark.parametrize("command", ["ingest", "run", "loop", "serve", "status", "promote", "rollback", "forget"])

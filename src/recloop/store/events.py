@@ -112,9 +112,10 @@ def last_seq(engine: Engine) -> int:
 
 
 def count(engine: Engine, seq: int) -> int:
-    """How many events have a greater `seq`."""
+    """How many events have a greater `seq`; all are counted by the narrowest index."""
+    query = select(func.count()).select_from(EVENTS)
     with reading(engine) as connection:
-        return connection.execute(select(func.count()).where(EVENTS.c.seq > seq)).scalar_one()
+        return connection.execute(query.where(EVENTS.c.seq > seq) if seq else query).scalar_one()
 
 
 def _insert(connection: Connection, events: list[Event], received: int) -> set[str]:
