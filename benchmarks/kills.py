@@ -3,7 +3,7 @@
     python -m benchmarks.kills                    a hundred kills
     python -m benchmarks.kills --kills 10
 
-A scratch project has two bundles, a PostgreSQL of its own and a service of two workers. Four clients send feedback,
+A scratch project has two bundles, a PostgreSQL of its own and a service. Four clients send feedback,
 each batch again and again until it is acknowledged. Meanwhile, at random moments, one of these dies by SIGKILL: the
 service with its workers; the database; a command that takes feedback into the data, or one that changes the champion.
 What was killed is started again. After each kill the traffic plan in the store must name a champion whose bundle is
@@ -31,6 +31,7 @@ from typing import Any
 
 import httpx
 import polars as pl
+import psutil
 import torch
 
 from benchmarks.published.protocols import ROOT
@@ -97,7 +98,7 @@ class Database:
 
 
 class Service:
-    """`bentoml serve` with two workers, in a session of its own."""
+    """`bentoml serve`, in a session of its own."""
 
     def __init__(self, root: Path, url: str) -> None:
         self._root, self._store, self.port = root, url, processes.free_port()
@@ -110,7 +111,7 @@ class Service:
         shutil.rmtree(scratch, ignore_errors=True)
         env = os.environ | {"BENTOML_HOME": str(scratch), "BENTOML_DO_NOT_TRACK": "True"}
         env |= {"RECLOOP_ROOT": str(self._root), "RECLOOP_DATABASE_URL": self._store}
-        words = ["serve", ".", "--host", "127.0.0.1", "--port", str(self.port), "--api-workers", "2"]
+        words = ["serve", ".", "--host", "127.0.0.1", "--port", str(self.port)]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bentoml", *words],
             cwd=ROOT,
@@ -128,8 +129,11 @@ class Service:
         sys.exit("The service did not become ready within two minutes.")
 
     def kill(self) -> None:
-        """SIGKILL it with all its workers."""
-        os.killpg(self._process.pid, signal.SIGKILL)
+        """SIGKILL it with all its workers, which have sessions of their own."""
+        parent = psutil.Process(self._process.pid)
+        for one in (parent, *parent.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
         self._process.wait()
         time.sleep(0.2)
 

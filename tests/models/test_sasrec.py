@@ -30,7 +30,7 @@ def trained(histories: list[list[int]], n_items: int, **parameters: object) -> S
         {"loss": "sampled_softmax"},
         {"loss": "sampled_softmax", "sampling": "popularity"},
         {"loss": "gbce"},
-        {"loss": "bce", "epochs": 50},
+        {"loss": "bce", "epochs": 80},
     ],
 )
 def test_it_learns_what_follows_what(parameters: dict[str, object]) -> None:

@@ -96,7 +96,7 @@ def served(project: Path, code: Path = ROOT) -> Generator[Server]:
         def ready() -> bool:
             assert process.poll() is None, log.read_text()
             try:
-                return server.post("deployments/count") == 6
+                return server.post("deployments/count") == 7
             except httpx.TransportError:
                 return False
 
