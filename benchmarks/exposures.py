@@ -21,8 +21,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recloop.loop.attribution import AttributionConfig, attribute
-from recloop.serving.exposures import Exposure, ExposureLog
-from recloop.store import Slate, Store
+from recloop.serving.exposures import ExposureLog
+from recloop.store import Exposure, Slate, Store
 from recloop.store.events import SCHEMA
 from recloop.store.slates import PLACES
 

@@ -29,6 +29,7 @@ from recloop.loop.decision import (
     decide,
     drift_looks,
     last_flight,
+    owner,
 )
 from recloop.loop.deployments import BUNDLE, BUNDLES, POINTER
 from recloop.models.storage import VOCABULARY
@@ -106,7 +107,7 @@ def look(root: Path, config: MonitorConfig, origin: feedback.Config, asked_by: s
             clicks=click_rates(store, champion.bundle, now=now) if champion else None,
             asked_by=asked_by,
         )
-        outcome = decide(found, config, now=now, flight=last_flight(store, alone=True))
+        outcome = decide(found, config, now=now, flight=last_flight(store, owner(root), now=now))
         record = outcome.record()
         store.decide(MONITOR, outcome.verdict, record)
     get_run_logger().info("%s: %s", outcome.verdict, " ".join(outcome.reasons))

@@ -1,5 +1,6 @@
 """The way back: feedback becomes data, the stages run on it, and a winner takes over."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from flows.project import Log, Project, exclusive
 from flows.stages import run_stages, summary
 from recloop.data.tables import read_json
 from recloop.errors import RecloopError
-from recloop.loop.decision import DONE, FAILED, begin, end, open_request
+from recloop.loop.decision import DONE, FAILED, begin, end, open_request, owner
 from recloop.loop.deployments import why_spent
 from recloop.store import Store
 
@@ -33,7 +34,10 @@ def retrain(*, deploy: bool = True, only_if_asked: bool = False) -> State:
             asked = open_request(store)
             if only_if_asked and asked is None:
                 return Completed(message="Nothing was done: the last decision to retrain was carried out already.")
-            flight = begin(store, asked.seq if asked else None)
+            now = time.time_ns() // 1_000
+            flight = begin(store, asked.seq if asked else None, owner(working.root), now=now)
+            if flight is None:
+                return Completed(message="Nothing was done: another project retrains on this store already.")
             try:
                 message = _carried_out(working, log, deploy=deploy)
             except RecloopError as error:

@@ -1,4 +1,5 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,14 @@ import torch
 
 from recloop import devices
 from recloop.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def _anew() -> Iterator[None]:
+    """What was found out of this processor is forgotten before and after."""
+    devices._cpu_multiplies_bfloat16.cache_clear()
+    yield
+    devices._cpu_multiplies_bfloat16.cache_clear()
 
 
 def test_auto_is_cuda_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,13 +72,19 @@ def test_few_programs_of_products_are_kept_unless_the_environment_says_otherwise
     assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "16"
 
 
-def test_a_product_is_timed_in_both_types_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    devices._time_of_bfloat16.cache_clear()
+def test_a_product_is_timed_in_both_types(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([0.0, 3.0, 10.0, 12.0] + [20.0, 21.0, 30.0, 34.0] * 9)
     monkeypatch.setattr("recloop.devices.time.perf_counter", lambda: next(now))
     assert devices._time_of_bfloat16() == 0.5
-    assert devices._time_of_bfloat16() == 0.5
-    devices._time_of_bfloat16.cache_clear()
+
+
+def test_a_processor_is_looked_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text("flags\t: avx512_bf16\n", encoding="ascii")
+    monkeypatch.setattr(devices, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    times = iter([0.25])
+    monkeypatch.setattr(devices, "_time_of_bfloat16", lambda: next(times))
+    assert [devices.multiplies_bfloat16(torch.device("cpu")) for _ in range(3)] == [True, True, True]
 
 
 def test_tiles_without_a_library_that_uses_them_do_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -56,9 +56,13 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     take at most two thirds. Before that, the library behind these products is told to keep few of the programs that it
     writes for them: it writes one for each number of rows, and a thousand of them take a gigabyte and more time.
     """
-    if device.type == "cuda":
-        return True
-    if device.type != "cpu" or not torch.backends.mkldnn.is_available() or not _has_bfloat16():
+    return device.type == "cuda" or (device.type == "cpu" and _cpu_multiplies_bfloat16())
+
+
+@cache
+def _cpu_multiplies_bfloat16() -> bool:
+    """Asked before each step of training, so found out once a process."""
+    if not torch.backends.mkldnn.is_available() or not _has_bfloat16():
         return False
     for variable in _CACHES:
         os.environ.setdefault(variable, _KEPT)
@@ -74,7 +78,6 @@ def _has_bfloat16() -> bool:
     return {"amx_tile", "amx_bf16"} <= flags or "avx512_bf16" in flags
 
 
-@cache
 def _time_of_bfloat16() -> float:
     """Time of a matrix product in bfloat16 over its time in float32: the quickest of some turns, a few ms in all."""
     pairs = [(torch.ones(256, 128, dtype=kind), torch.ones(128, 2048, dtype=kind)) for kind in _KINDS]

@@ -8,7 +8,7 @@ from flows.monitor import monitor
 from recloop.data.tables import read_json, write_parquet
 from recloop.ingestion import ingest
 from recloop.loop import deployments
-from recloop.loop.decision import begin
+from recloop.loop.decision import begin, owner
 from recloop.store import Event, Store
 from tests.flows.outcomes import artifacts, tasks
 from tests.flows.scratch import dvc, runs
@@ -73,8 +73,10 @@ class TestFlow:
             assert store.decisions(kind="monitor")[0].record["inputs"]["unknown_share"] == 0.5
 
     def test_a_retraining_that_was_cut_short_is_made_up_for(self, flowing: Path):
+        params = flowing / "params.yaml"
+        params.write_text(params.read_text().replace("{min_new_events: 3}", "{min_new_events: 3, cooldown_hours: 0}"))
         with Store.open(root=flowing) as store:
-            begin(store, None)
+            begin(store, None, owner(flowing), now=0)
         state = monitor(return_state=True)
         assert (state.message or "").endswith("The last retraining was cut short, so what it was for is not done.")
         assert (state.message or "").startswith("retrain: ")

@@ -9,6 +9,7 @@ import pytest
 from flows.deploy import Action, canary_review, deploy
 from flows.monitor import monitor
 from flows.retrain import retrain
+from recloop.loop.decision import begin
 from recloop.store import Store
 from tests.flows.outcomes import artifacts, tasks
 from tests.flows.scratch import dvc, runs
@@ -73,6 +74,14 @@ def test_a_decision_is_carried_out_once_and_how_it_went_is_recorded(flowing: Pat
     assert [row.verdict for row in rows] == ["begun", "failed", "begun", "done"]
     assert [rows[0].record["answers"], rows[2].record["answers"]] == [asked, asked]
     assert rows[3].record == {"begun": rows[2].seq, "outcome": done.message}
+
+
+def test_while_another_project_retrains_on_the_store_nothing_is_done(flowing: Path):
+    with Store.open(root=flowing) as store:
+        begin(store, None, "another project", now=0)
+    state = retrain(return_state=True)
+    assert state.message == "Nothing was done: another project retrains on this store already."
+    assert runs(flowing) == []
 
 
 def test_without_deploying_the_winner_is_only_packaged(flowing: Path):

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from recloop.loop.decision import (
     DONE,
+    LEASE,
     ClickRates,
     Flight,
     Inputs,
@@ -19,6 +21,7 @@ from recloop.loop.decision import (
     end,
     last_flight,
     open_request,
+    owner,
 )
 from recloop.store import Store
 
@@ -122,9 +125,21 @@ def flight(state: str, hours_ago: float) -> Flight:
         (
             {},
             {},
-            flight("lost", 0.1),
+            flight("lost", 1.5),
             "retrain",
             [FEW, UNKNOWN, "The last retraining was cut short, so what it was for is not done."],
+        ),
+        (
+            {},
+            {"new_events": 0},
+            flight("lost", 0.5),
+            "wait",
+            [
+                "0 new events, fewer than 1,000.",
+                UNKNOWN,
+                "The last retraining was cut short, so what it was for is not done.",
+                "The last retraining began 0.5 hours ago, within the 1 of rest.",
+            ],
         ),
     ],
 )
@@ -176,11 +191,18 @@ def test_what_always_holds(inputs: Inputs, config: MonitorConfig, last: Flight |
         assert outcome.verdict == "wait"
     elif inputs.asked_by:
         assert outcome.verdict == "retrain"
-    elif last is not None and last.state != "lost" and NOW - last.begun < config.cooldown_hours * HOUR:
+    elif last is not None and NOW - last.begun < config.cooldown_hours * HOUR:
         assert outcome.verdict != "retrain"
     if outcome.verdict == "retrain":
         later = decide(replace(inputs, new_events=inputs.new_events + more), config, now=NOW, flight=last)
         assert later.verdict == "retrain"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.integration)])
+def any_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'shared.sqlite'}"
+    return request.getfixturevalue("postgres_url")
 
 
 @pytest.fixture
@@ -188,18 +210,46 @@ def store(tmp_path: Path) -> Store:
     return Store.open(f"sqlite:///{tmp_path / 'store.sqlite'}", clock=lambda: NOW)
 
 
-def test_a_retraining_is_under_way_until_it_ends_or_its_process_is_gone(store: Store) -> None:
-    assert last_flight(store, alone=True) is None
-    seq = begin(store, answers=4)
-    running = last_flight(store, alone=False)
-    assert running == Flight(seq=seq, begun=NOW, state="begun", answers=4)
-    assert last_flight(store, alone=True) == replace(running, state="lost")
+def test_a_retraining_is_under_way_until_it_ends_its_process_is_gone_or_its_lease_is_over(store: Store) -> None:
+    assert last_flight(store, "here", now=NOW) is None
+    seq = begin(store, 4, "here", now=NOW)
+    assert seq is not None
+    running = Flight(seq=seq, begun=NOW, state="begun", answers=4)
+    assert last_flight(store, "elsewhere", now=NOW + LEASE) == running
+    assert last_flight(store, "elsewhere", now=NOW + LEASE + 1) == replace(running, state="lost")
+    assert last_flight(store, "here", now=NOW) == replace(running, state="lost"), "who asks holds the project's lock"
     end(store, seq, DONE, "Gate: keep.")
-    assert last_flight(store, alone=True) == replace(running, state="done")
-    second = begin(store, answers=None)
-    assert last_flight(store, alone=True) == Flight(seq=second, begun=NOW, state="lost", answers=None)
+    assert last_flight(store, "elsewhere", now=NOW) == replace(running, state="done")
+    second = begin(store, None, "here", now=NOW)
+    assert second is not None
     end(store, second, "failed", "No room.")
-    assert last_flight(store, alone=False) == Flight(seq=second, begun=NOW, state="failed", answers=None)
+    assert last_flight(store, "here", now=NOW) == Flight(seq=second, begun=NOW, state="failed", answers=None)
+
+
+def test_one_store_has_one_retraining_at_a_time(store: Store) -> None:
+    first = begin(store, None, "here", now=NOW)
+    assert first is not None
+    assert begin(store, None, "elsewhere", now=NOW + LEASE) is None
+    again = begin(store, None, "here", now=NOW)
+    assert again is not None, "the first one's process is gone, since this project is locked by who asks"
+    end(store, again, DONE, "Gate: keep.")
+    assert begin(store, None, "elsewhere", now=NOW) is not None
+
+
+def test_of_many_that_begin_at_once_one_does(any_url: str) -> None:
+    def attempt(number: int) -> int | None:
+        with Store.open(any_url, clock=lambda: NOW) as one:
+            return begin(one, None, f"project {number}", now=NOW)
+
+    with ThreadPoolExecutor(8) as pool:
+        begun = list(pool.map(attempt, range(8)))
+    assert sum(seq is not None for seq in begun) == 1
+
+
+def test_an_owner_is_its_folder_and_tells_nothing(tmp_path: Path) -> None:
+    assert owner(tmp_path) == owner(tmp_path / "other" / "..")
+    assert owner(tmp_path) != owner(tmp_path / "other")
+    assert len(owner(tmp_path)) == 16
 
 
 def test_a_decision_to_retrain_is_answered_once(store: Store) -> None:
@@ -207,11 +257,13 @@ def test_a_decision_to_retrain_is_answered_once(store: Store) -> None:
     asked = store.decide("monitor", "retrain", {})
     store.decide("gate", "keep", {})
     assert open_request(store) == asked
-    seq = begin(store, asked.seq)
+    seq = begin(store, asked.seq, "here", now=NOW)
+    assert seq is not None
     assert open_request(store) == asked, "one that was cut short is not an answer"
     end(store, seq, "failed", "No room.")
     assert open_request(store) == asked
-    seq = begin(store, asked.seq)
+    seq = begin(store, asked.seq, "here", now=NOW)
+    assert seq is not None
     end(store, seq, DONE, "Gate: keep.")
     assert open_request(store) is None
     again = store.decide("monitor", "retrain", {})
@@ -224,6 +276,30 @@ def test_looks_in_a_row_are_counted_from_the_record(store: Store) -> None:
     for drift in ("drift", "stable", "drift", "insufficient", "drift"):
         store.decide("monitor", "wait", {"drift": drift})
     assert [drift_looks(store, drift) for drift in ("drift", "stable", None)] == [3, 0, 0]
+
+
+def test_looks_at_another_champion_do_not_count(tmp_path: Path) -> None:
+    now = [NOW]
+    with Store.open(f"sqlite:///{tmp_path / 'store.sqlite'}", clock=lambda: now[0]) as store:
+        store.deploy("promote", "a", "ease", "first")
+        for _ in range(2):
+            store.decide("monitor", "wait", {"drift": "drift"})
+        assert drift_looks(store, "drift") == 3
+        now[0] += 1
+        store.deploy("promote", "b", "als", "better")
+        assert drift_looks(store, "drift") == 1
+
+
+def test_what_is_not_known_of_the_items_is_said_to_be_unknown() -> None:
+    sentences = [
+        next(one.sentence for one in decide(found, MonitorConfig(), now=NOW).triggers if one.name == "unknown_items")
+        for found in (Inputs(new_events=9, watermark=0, unknown_share=share) for share in (None, 0.0, 0.5))
+    ]
+    assert sentences == [
+        "How many of the new events are about items that the champion does not know is unknown.",
+        "The champion knows all items of the new events.",
+        "50% of the new events are about items that the champion does not know.",
+    ]
 
 
 def test_the_age_counts_from_the_champions_deployment(tmp_path: Path) -> None:

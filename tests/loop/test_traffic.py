@@ -30,10 +30,13 @@ def test_a_canary_is_kept_and_recorded_and_the_champion_stays(tmp_path: Path, st
     assert change.message == f"Bundle {bundle} (als) is the canary now, with 5.0% of the users."
     assert (tmp_path / "artifacts/bundles" / bundle / "manifest.json").is_file()
     assert pointer(tmp_path)["bundle"] == champion
+    store.decide("monitor", "wait", {"drift": "stable"})
+    store.decide("canary", "go on", {})
     state = status(tmp_path, store)
     assert state["agree"]
     assert state["champion"]["bundle"] == champion
     assert set(state["chain"]) == {champion, bundle}
+    assert state["chain"][champion]["drift"] == "stable"
     assert (state["chain"][bundle]["model"], state["chain"][bundle]["git_revision"]) == ("als", None)
     again = begin_canary(tmp_path, store, share=0.05, reason="Again.")
     assert (again.changed, len(store.deployments())) == (False, 2)

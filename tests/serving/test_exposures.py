@@ -13,8 +13,8 @@ from prometheus_client import REGISTRY
 from sqlalchemy import create_engine, make_url, text
 
 from recloop.errors import RefusedValueError, StoreError
-from recloop.serving.exposures import Counts, Exposure, ExposureConfig, ExposureLog
-from recloop.store import Slate, Store
+from recloop.serving.exposures import Counts, ExposureConfig, ExposureLog
+from recloop.store import Exposure, Slate, Store
 from recloop.store.slates import PLACES, SCHEMA
 
 QUICK = ExposureConfig(age_seconds=0.01, retry_seconds=0.01)
@@ -272,8 +272,8 @@ def test_postgresql_goes_and_comes_back(postgres_url: str) -> None:
 
 UNDER_LOAD = """
 import sys, time
-from recloop.serving.exposures import Exposure, ExposureConfig, ExposureLog
-from recloop.store import Event, Store
+from recloop.serving.exposures import ExposureConfig, ExposureLog
+from recloop.store import Event, Exposure, Store
 
 url, capacity = sys.argv[1], int(sys.argv[2])
 log = ExposureLog(lambda: Store.open(url), ExposureConfig(capacity=capacity, batch=50, age_seconds=0.02))

@@ -5,13 +5,20 @@ A *trigger* compares one figure with its bound. The verdict is
 - ``wait`` while a retraining is under way, within the cooldown after the last one, or if no trigger fires;
 - ``alert`` if one fires that retraining cannot answer: there is nothing new to learn from, or a person has to look
   because the rules say so;
-- ``retrain`` otherwise, and always when a person asks and none is under way.
+- ``retrain`` otherwise, also to make up for one that was cut short, and always when a person asks and none is under
+  way.
 
 What is not known fires nothing, and is said to be unknown.
+
+One retraining at a time holds for all that share a store. Of one that was begun and has not ended, its own project
+knows that its process died, since whoever asks holds the project's lock; any other waits until its lease is over.
 """
 
+import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -27,6 +34,9 @@ RETRAIN = "retrain"
 BEGUN, DONE, FAILED, LOST = "begun", "done", "failed", "lost"
 _HOUR = 3_600_000_000
 _DAY = 24 * _HOUR
+LEASE = 2 * _DAY
+"""How long others believe that a retraining goes on, in microseconds: longer than its stages may take."""
+_RECENT = 20
 
 
 class MonitorConfig(Config):
@@ -183,45 +193,59 @@ def _whatever_fires(inputs: Inputs, flight: Flight | None) -> tuple[Verdict, lis
         return "wait", ["A retraining is under way, and one at a time is enough."]
     if inputs.asked_by is not None:
         return "retrain", [f"{inputs.asked_by} asks for it."]
-    if flight is not None and flight.state == LOST:
-        return "retrain", ["The last retraining was cut short, so what it was for is not done."]
     return None
 
 
 def _by_what_fires(
     firing: Sequence[Trigger], inputs: Inputs, config: MonitorConfig, now: int, flight: Flight | None
 ) -> tuple[Verdict, list[str]]:
-    if not firing:
+    lost = flight is not None and flight.state == LOST
+    why = ["The last retraining was cut short, so what it was for is not done."] if lost else []
+    if not firing and not lost:
         return "wait", []
-    if not inputs.new_events:
+    if not inputs.new_events and not lost:
         return "alert", ["There is nothing new to learn from, so retraining would not help."]
-    if all(trigger.name == "drift" for trigger in firing) and config.on_drift == "alert":
+    if not lost and all(trigger.name == "drift" for trigger in firing) and config.on_drift == "alert":
         return "alert", []
     waited = None if flight is None else (now - flight.begun) / _HOUR
     if waited is not None and waited < config.cooldown_hours:
         rest = f"within the {config.cooldown_hours:g} of rest"
-        return "wait", [f"The last retraining began {waited:.1f} hours ago, {rest}."]
-    return "retrain", []
+        return "wait", [*why, f"The last retraining began {waited:.1f} hours ago, {rest}."]
+    return "retrain", why
 
 
-def last_flight(store: Store, *, alone: bool) -> Flight | None:
+def owner(root: Path) -> str:
+    """Who works on a project: the same for the same folder of the same machine; tells neither."""
+    return blake2b(f"{platform.node()}\0{root.resolve()}".encode(), digest_size=8).hexdigest()
+
+
+def last_flight(store: Store, project: str, *, now: int) -> Flight | None:
     """The last retraining.
 
     Args:
         store: where it is recorded.
-        alone: whether the caller holds the project's lock, so that one that was begun and has not ended is lost.
+        project: the `owner` of the project whose lock the caller holds.
+        now: microseconds since 1970 UTC.
     """
-    for row in store.decisions(limit=10, kind=RETRAIN):
-        if row.verdict == BEGUN:
-            ended = _end_of(store.decisions(limit=10, kind=RETRAIN), row.seq)
-            state = ended.verdict if ended else (LOST if alone else BEGUN)
-            return Flight(seq=row.seq, begun=row.timestamp, state=state, answers=row.record.get("answers"))
-    return None
+    return _flight(store.decisions(limit=_RECENT, kind=RETRAIN), project, now)
 
 
-def begin(store: Store, answers: int | None) -> int:
-    """Record that a retraining begins; `seq` of the record, which `end` wants."""
-    return store.decide(RETRAIN, BEGUN, {"answers": answers}).seq
+def begin(store: Store, answers: int | None, project: str, *, now: int) -> int | None:
+    """Record that a retraining begins, unless one is under way; `seq` of the record, which `end` wants.
+
+    Args:
+        store: where it is recorded.
+        answers: `seq` of the decision that it answers, if any.
+        project: the `owner` of the project whose lock the caller holds.
+        now: microseconds since 1970 UTC.
+    """
+
+    def free(rows: Sequence[Decision]) -> bool:
+        flight = _flight(rows, project, now)
+        return flight is None or flight.state != BEGUN
+
+    row = store.decide_if(RETRAIN, BEGUN, {"answers": answers, "project": project}, free)
+    return None if row is None else row.seq
 
 
 def end(store: Store, seq: int, state: Literal["done", "failed"], outcome: str) -> None:
@@ -234,17 +258,22 @@ def open_request(store: Store) -> Decision | None:
     latest = next(iter(store.decisions(limit=1, kind=MONITOR)), None)
     if latest is None or latest.verdict != "retrain":
         return None
-    flight = last_flight(store, alone=True)
-    answered = flight is not None and flight.seq > latest.seq and flight.state == DONE
+    rows = store.decisions(limit=_RECENT, kind=RETRAIN)
+    answered = any(row.verdict == DONE and row.record["begun"] > latest.seq for row in rows)
     return None if answered else latest
 
 
 def drift_looks(store: Store, drift: str | None) -> int:
-    """How many looks in a row found drift, with one that found `drift` now; those that could not tell do not count."""
+    """How many looks in a row at the present champion found drift, with one that found `drift` now.
+
+    Looks that could not tell do not count.
+    """
     if drift != "drift":
         return 0
-    looks = 1
+    looks, champion = 1, store.champion()
     for row in store.decisions(limit=100, kind=MONITOR):
+        if champion is not None and row.timestamp < champion.timestamp:
+            break
         found = row.record.get("drift")
         if found == "drift":
             looks += 1
@@ -259,8 +288,18 @@ def age_days(store: Store, now: int) -> float | None:
     return None if champion is None else (now - champion.timestamp) / _DAY
 
 
-def _end_of(rows: Sequence[Decision], seq: int) -> Decision | None:
-    return next((row for row in rows if row.record.get("begun") == seq), None)
+def _flight(rows: Sequence[Decision], project: str, now: int) -> Flight | None:
+    """The last retraining of these records, newest first."""
+    begun = next((row for row in rows if row.verdict == BEGUN), None)
+    if begun is None:
+        return None
+    ended = next((row for row in rows if row.record.get("begun") == begun.seq), None)
+    if ended is not None:
+        state = ended.verdict
+    else:
+        own = begun.record["project"] == project
+        state = LOST if own or now - begun.timestamp > LEASE else BEGUN
+    return Flight(seq=begun.seq, begun=begun.timestamp, state=state, answers=begun.record["answers"])
 
 
 def _new_events(inputs: Inputs, config: MonitorConfig) -> Trigger:
@@ -312,14 +351,18 @@ def _unknown(inputs: Inputs, config: MonitorConfig) -> Trigger:
     share = inputs.unknown_share
     enough = inputs.new_events >= config.min_unknown_events
     fires = share is not None and enough and share >= config.min_unknown_share
+    if share is None:
+        sentence = "How many of the new events are about items that the champion does not know is unknown."
+    elif not share:
+        sentence = "The champion knows all items of the new events."
+    else:
+        sentence = f"{share:.0%} of the new events are about items that the champion does not know."
     return Trigger(
         name="unknown_items",
         value=share,
         bound=f"at least {config.min_unknown_share:.0%} of at least {config.min_unknown_events:,} events",
         fires=fires,
-        sentence="The champion knows all items of the new events."
-        if not share
-        else f"{share:.0%} of the new events are about items that the champion does not know.",
+        sentence=sentence,
     )
 
 

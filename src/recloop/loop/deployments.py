@@ -165,8 +165,8 @@ def status(root: Path, store: Store) -> dict[str, Any]:
     Keys: `champion` (the deployment in force, or None), `canary` and `shadow` (see `store.traffic`, or None), `pointer`
     (the pointer's content, or None where there is none to be read), `agree` (whether champion and pointer name the same
     bundle), `history` (all deployments, oldest first), `events` (how many are stored), `decision` (the latest, or
-    None), `chain` (where each bundle in traffic comes from, by id: `CHAIN` of its manifest and the last verdict of
-    `drift`; None where not known), `store` (its URL without the password).
+    None), `chain` (where each bundle in traffic comes from, by id: `CHAIN` of its manifest, and the drift of
+    the champion at the monitor's last look; None where not known), `store` (its URL without the password).
 
     Raises:
         StoreError: the store cannot be reached.
@@ -176,8 +176,8 @@ def status(root: Path, store: Store) -> dict[str, Any]:
     champion = _readable(asdict(in_force[-1])) if in_force else None
     current = plan(rows)
     pointer = _read_pointer(root)
-    decisions = store.decisions()
-    drift = next((row.verdict for row in decisions if row.kind in {"monitor", "drift"}), None)
+    decisions, looks = store.decisions(limit=1), store.decisions(limit=1, kind="monitor")
+    drift = looks[0].record.get("drift") if looks else None
     return {
         "store": store.url,
         "champion": champion,

@@ -13,7 +13,7 @@ are stored is found in the store afterwards (`Store.slate_gaps`).
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from threading import Condition, Event, Thread
@@ -24,7 +24,7 @@ from pydantic import Field
 from recloop.config import Config
 from recloop.errors import RefusedValueError, StoreError
 from recloop.serving import counters
-from recloop.store import Arm, Slate, Store
+from recloop.store import Exposure, Slate, Store
 
 _log = logging.getLogger("bentoml.recloop")
 
@@ -45,40 +45,6 @@ class ExposureConfig(Config):
     age_seconds: float = Field(default=0.5, ge=0)
     retry_seconds: float = Field(default=1.0, gt=0)
     close_seconds: float = Field(default=5.0, ge=0)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Exposure:
-    """One slate that is about to be served. Shape: K positions.
-
-    Attributes:
-        request_id: unique; a shadow's slate, which is not shown, has an id of its own, never that of the request.
-        timestamp: microseconds since 1970 UTC.
-        bundle: id of the bundle that scored.
-        policy: what made the slate of the scores.
-        items: K ids, the first place first.
-        scores: K numbers, the model's scores.
-        propensities: K probabilities that the policy shows this item at this place; by default all 1, as where nothing
-            is left to chance.
-        arm: why this bundle was asked.
-        user_id: who asked, if known.
-        candidates: digest of what the policy could choose from, if known.
-        n_candidates: how many those were, if known.
-        seed: of the policy's draws, if it drew.
-    """
-
-    request_id: str
-    timestamp: int
-    bundle: str
-    policy: str
-    items: Sequence[str]
-    scores: Sequence[float]
-    propensities: Sequence[float | None] | None = None
-    arm: Arm = "champion"
-    user_id: str | None = None
-    candidates: str | None = None
-    n_candidates: int | None = None
-    seed: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +145,7 @@ class ExposureLog:
 
     def _write(self, batch: list[tuple[int, Exposure]]) -> None:
         """Write a batch, however long it takes; a slate that the store refuses does not hold up the others."""
-        slates = [self._slate(serial, exposure) for serial, exposure in batch]
+        slates = [Slate(**vars(exposure), worker=self.worker, serial=serial) for serial, exposure in batch]
         failures = 0
         while not self._given_up.is_set():
             try:
@@ -223,24 +189,6 @@ class ExposureLog:
             self._logged += slates if logged else 0
             self._dropped += 0 if logged else slates
         counters.count_slates("logged" if logged else "dropped", slates)
-
-    def _slate(self, serial: int, exposure: Exposure) -> Slate:
-        return Slate(
-            request_id=exposure.request_id,
-            timestamp=exposure.timestamp,
-            bundle=exposure.bundle,
-            policy=exposure.policy,
-            arm=exposure.arm,
-            worker=self.worker,
-            serial=serial,
-            items=exposure.items,
-            scores=exposure.scores,
-            propensities=[1.0] * len(exposure.items) if exposure.propensities is None else exposure.propensities,
-            user_id=exposure.user_id,
-            candidates=exposure.candidates,
-            n_candidates=exposure.n_candidates,
-            seed=exposure.seed,
-        )
 
     def _connected(self) -> Store:
         if self._store is None:

@@ -42,9 +42,8 @@ from recloop.serving.schemas import (
 )
 
 if TYPE_CHECKING:
-    from recloop.serving.exposures import Exposure
     from recloop.serving.recommender import Recommendation, Recommender, Scored
-    from recloop.store import Arm
+    from recloop.store import Arm, Exposure
 
 BUNDLE_VARIABLE = "RECLOOP_BUNDLE"
 ROOT_VARIABLE = "RECLOOP_ROOT"
@@ -97,8 +96,8 @@ class RecommendationService:
     @bentoml.api(route="/recommend")
     def recommend(self, request: RecommendRequest, /) -> RecommendResponse:
         """Items for a known user, for a history, for both (the history counts), or for nobody in particular."""
-        from recloop.serving.exposures import Exposure
         from recloop.serving.recommender import Past
+        from recloop.store import Exposure
 
         request_id = str(uuid4())
         arm, recommender = self._traffic.served.choose(request.user_id, request_id)

@@ -4,7 +4,7 @@ from recloop.store.erasures import Erased, Erasure
 from recloop.store.events import Added, Event
 from recloop.store.impressions import Impression
 from recloop.store.records import Decision, Deployment
-from recloop.store.slates import Arm, Gap, Slate
+from recloop.store.slates import Arm, Exposure, Gap, Slate
 from recloop.store.store import DEFAULT_FILE, URL_VARIABLE, Store
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Erased",
     "Erasure",
     "Event",
+    "Exposure",
     "Gap",
     "Impression",
     "Slate",

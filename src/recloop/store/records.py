@@ -1,6 +1,6 @@
 """The two short histories that an operator reads: which bundle was put where when, and what was decided why."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,6 +12,8 @@ from recloop.store.schema import DECISIONS, DEPLOYMENTS
 
 Action = Literal["promote", "rollback", "canary", "shadow", "end"]
 _DEPLOY_LOCK = 7_301_003
+_DECIDE_LOCK = 7_301_005
+_RECENT = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,17 +119,43 @@ def champion(engine: Engine) -> Deployment | None:
 
 def decide(engine: Engine, *, kind: str, verdict: str, record: Mapping[str, Any], timestamp: int) -> Decision:
     """Append a decision."""
-    values: dict[str, Any] = {"timestamp": timestamp, "kind": kind, "verdict": verdict, "record": dict(record)}
     with writing(engine) as connection:
-        seq = connection.execute(insert(DECISIONS).returning(DECISIONS.c.seq), values).scalar_one()
-    return Decision(seq=seq, **values)
+        return _decide(connection, kind, verdict, record, timestamp)
+
+
+def decide_if(
+    engine: Engine,
+    *,
+    kind: str,
+    verdict: str,
+    record: Mapping[str, Any],
+    timestamp: int,
+    condition: Callable[[list[Decision]], bool],
+) -> Decision | None:
+    """Append a decision if nothing speaks against it; see `Store.decide_if`."""
+    with writing(engine) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(_DECIDE_LOCK)))
+        if not condition(_decisions(connection, _RECENT, kind)):
+            return None
+        return _decide(connection, kind, verdict, record, timestamp)
 
 
 def decisions(engine: Engine, limit: int, kind: str | None) -> list[Decision]:
     """The last `limit` decisions, newest first; those of one `kind` alone if it is given."""
-    query = select(DECISIONS).order_by(DECISIONS.c.seq.desc()).limit(limit)
     with reading(engine) as connection:
-        rows = connection.execute(query if kind is None else query.where(DECISIONS.c.kind == kind)).mappings().all()
+        return _decisions(connection, limit, kind)
+
+
+def _decide(connection: Connection, kind: str, verdict: str, record: Mapping[str, Any], timestamp: int) -> Decision:
+    values: dict[str, Any] = {"timestamp": timestamp, "kind": kind, "verdict": verdict, "record": dict(record)}
+    seq = connection.execute(insert(DECISIONS).returning(DECISIONS.c.seq), values).scalar_one()
+    return Decision(seq=seq, **values)
+
+
+def _decisions(connection: Connection, limit: int, kind: str | None) -> list[Decision]:
+    query = select(DECISIONS).order_by(DECISIONS.c.seq.desc()).limit(limit)
+    rows = connection.execute(query if kind is None else query.where(DECISIONS.c.kind == kind)).mappings().all()
     return [Decision(**row) for row in rows]
 
 

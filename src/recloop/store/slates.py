@@ -53,20 +53,19 @@ _OF_SLATE = ("seq", "arm")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slate:
+class Exposure:
     """One answer to one request, as it was served. Shape: K positions.
 
     Attributes:
-        request_id: unique. What a shadow made for a request is a slate with an id of its own.
+        request_id: unique. What a shadow made for a request, which is not shown, has an id of its own.
         timestamp: when it was served, microseconds since 1970 UTC.
         bundle: id of the bundle that scored.
         policy: what made the slate of the scores.
-        arm: why this bundle was asked; the slates of a ``shadow`` are not shown.
-        worker: who wrote it: one process, from its start to its end.
-        serial: its number among the slates of this worker, from 0.
         items: K ids, the first place first.
         scores: K numbers, the model's scores.
-        propensities: K probabilities that the policy shows this item at this place, `None` where not known.
+        propensities: K probabilities that the policy shows this item at this place, `None` for one that is not known;
+            by default all 1, as where nothing is left to chance.
+        arm: why this bundle was asked; the slates of a ``shadow`` are not shown.
         user_id: to whom, if known.
         candidates: digest of what the policy could choose from, if known.
         n_candidates: how many those were, if known.
@@ -77,16 +76,32 @@ class Slate:
     timestamp: int
     bundle: str
     policy: str
-    arm: Arm
-    worker: str
-    serial: int
     items: Sequence[str]
     scores: Sequence[float]
-    propensities: Sequence[float | None]
+    propensities: Sequence[float | None] | None = None
+    arm: Arm = "champion"
     user_id: str | None = None
     candidates: str | None = None
     n_candidates: int | None = None
     seed: int | None = None
+
+    @property
+    def chances(self) -> Sequence[float | None]:
+        """`propensities`, all 1 by default."""
+        return [1.0] * len(self.items) if self.propensities is None else self.propensities
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slate(Exposure):
+    """An exposure with its number among all that a worker made.
+
+    Attributes:
+        worker: who wrote it: one process, from its start to its end.
+        serial: its number among the slates of this worker, from 0.
+    """
+
+    worker: str
+    serial: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +126,7 @@ def add(engine: Engine, slates: Sequence[Slate]) -> int:
     """Store `slates` with their impressions in one transaction; see `Store.add_slates`."""
     first: dict[str, Slate] = {}
     for slate in slates:
-        assert len(slate.items) == len(slate.scores) == len(slate.propensities), "one score and propensity a place"
+        assert len(slate.items) == len(slate.scores) == len(slate.chances), "one score and propensity a place"
         first.setdefault(slate.request_id, slate)
     if not first:
         return 0
@@ -199,7 +214,7 @@ def _row(slate: Slate) -> dict[str, Any]:
 
 def _places(slate: Slate) -> Iterator[dict[str, Any]]:
     common = {name: getattr(slate, name) for name in ("request_id", "user_id", "policy", "bundle", "timestamp")}
-    places = zip(slate.items, slate.scores, slate.propensities, strict=True)
+    places = zip(slate.items, slate.scores, slate.chances, strict=True)
     for position, (item_id, score, propensity) in enumerate(places):
         yield common | {"position": position, "item_id": item_id, "score": score, "propensity": propensity}
 

@@ -168,6 +168,22 @@ class Store:
         """Record a decision with everything that led to it."""
         return records.decide(self._engine, kind=kind, verdict=verdict, record=record, timestamp=self._clock())
 
+    def decide_if(
+        self, kind: str, verdict: str, record: Mapping[str, Any], condition: Callable[[list[Decision]], bool]
+    ) -> Decision | None:
+        """Record a decision if `condition` holds of the last ones of its kind, newest first; `None` if it does not.
+
+        Of several at once each sees what those before it have recorded.
+        """
+        return records.decide_if(
+            self._engine,
+            kind=kind,
+            verdict=verdict,
+            record=record,
+            timestamp=self._clock(),
+            condition=condition,
+        )
+
     def decisions(self, limit: int = 20, kind: str | None = None) -> list[Decision]:
         """The last decisions, newest first; those of one `kind` alone if it is given."""
         return records.decisions(self._engine, limit, kind)

@@ -4,6 +4,7 @@ Shapes: N rows, K positions, G units (people, or rows where people are not known
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,30 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Log:
+class _Log:
+    """What all logs hold, each array of the shape that `axes` name; see `Log` and `SlateLog`."""
+
+    axes: ClassVar[tuple[str, ...]]
+
+    rewards: NDArray[np.floating]
+    propensities: NDArray[np.floating]
+    targets: NDArray[np.floating]
+    clusters: NDArray[np.generic] | None = None
+    missing: NDArray[np.floating] | None = None
+
+    def __post_init__(self) -> None:
+        shape = check_rewards(self.rewards, self.axes)
+        _check_probabilities(self, shape)
+        check_clusters(self.clusters, shape[0])
+
+    @property
+    def weights(self) -> Floats:
+        """Target over propensity, of the shape of both."""
+        return np.divide(self.targets, self.propensities, dtype=np.float64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Log(_Log):
     """N actions that one policy took, seen by another.
 
     Attributes:
@@ -30,25 +54,11 @@ class Log:
         DataError: there is no row, an array has another length, or a value breaks its rule.
     """
 
-    rewards: NDArray[np.floating]
-    propensities: NDArray[np.floating]
-    targets: NDArray[np.floating]
-    clusters: NDArray[np.generic] | None = None
-    missing: NDArray[np.floating] | None = None
-
-    def __post_init__(self) -> None:
-        rows = check_rewards(self.rewards, ("N",))
-        _check_probabilities(self, rows)
-        check_clusters(self.clusters, rows[0])
-
-    @property
-    def weights(self) -> Floats:
-        """(N,), target over propensity."""
-        return np.divide(self.targets, self.propensities, dtype=np.float64)
+    axes: ClassVar[tuple[str, ...]] = ("N",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlateLog:
+class SlateLog(_Log):
     """N slates of K positions, each position with a reward of its own.
 
     A slate shorter than K is filled up with reward 0 and probabilities of 1, which changes no estimate.
@@ -65,21 +75,7 @@ class SlateLog:
         DataError: as `Log`.
     """
 
-    rewards: NDArray[np.floating]
-    propensities: NDArray[np.floating]
-    targets: NDArray[np.floating]
-    clusters: NDArray[np.generic] | None = None
-    missing: NDArray[np.floating] | None = None
-
-    def __post_init__(self) -> None:
-        shape = check_rewards(self.rewards, ("N", "K"))
-        _check_probabilities(self, shape)
-        check_clusters(self.clusters, shape[0])
-
-    @property
-    def weights(self) -> Floats:
-        """(N, K), target over propensity."""
-        return np.divide(self.targets, self.propensities, dtype=np.float64)
+    axes: ClassVar[tuple[str, ...]] = ("N", "K")
 
 
 def units(clusters: NDArray[np.generic] | None, rows: int) -> NDArray[np.intp]:
@@ -121,7 +117,7 @@ def check_clusters(clusters: NDArray[np.generic] | None, rows: int) -> None:
         raise DataError(f"clusters has the shape {np.shape(clusters)} and must have ({rows},); give one id a row.")
 
 
-def _check_probabilities(log: Log | SlateLog, shape: tuple[int, ...]) -> None:
+def _check_probabilities(log: _Log, shape: tuple[int, ...]) -> None:
     check_values(
         "propensities",
         log.propensities,
