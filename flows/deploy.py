@@ -1,7 +1,6 @@
 """Who is in charge: promote the packaged model, try it as a canary, go back to the one before, or build an image."""
 
 import sys
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from pydantic import Field
 from flows import project
 from flows.forms import choices
 from flows.project import Project, exclusive
+from recloop import clock
 from recloop.config import load_params, parse, section
 from recloop.errors import RecloopError
 from recloop.loop import deployments, traffic
@@ -102,7 +102,7 @@ def _change(root: Path, store: Store, action: str, reason: str, share: float) ->
         case "review_canary":
             values = section(load_params(root / "params.yaml"), "canary")
             config = parse(CanaryConfig, values, "params.yaml: canary")
-            found = review(root, store, config, now=time.time_ns() // 1_000)
+            found = review(root, store, config, now=clock.now())
             return found.message if found else _NO_CANARY
         case _:
             return deployments.rollback(root, store, reason=reason).message

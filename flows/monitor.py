@@ -1,6 +1,5 @@
-"""Does the world differ from what the champion knows? A daily look at drift and feedback, with a recorded verdict."""
+"""Does the world differ from what the champion knows? A daily look at the newest feedback, with a recorded verdict."""
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ from prefect.events import emit_event
 from prefect.states import Completed, Failed, State
 
 from flows import terminal
-from flows.ingest import FEEDBACK
+from flows.ingest import FEEDBACK, take_in
 from flows.project import exclusive
 from flows.stages import run_stages
-from recloop.columns import ITEM
+from recloop import clock
+from recloop.columns import ITEM, TIME
 from recloop.config import load_params, parse, section
 from recloop.data.tables import read_json, read_parquet
 from recloop.errors import RecloopError
@@ -39,15 +39,19 @@ from recloop.store import Store
 RETRAIN_EVENT = "recloop.monitor.retrain"
 RESOURCE = {"prefect.resource.id": "recloop.monitor", "prefect.resource.name": "monitor"}
 DRIFT = Path("artifacts/drift/drift.json")
+VALIDATION = Path("artifacts/validation/validation.json")
+SPLIT = Path("artifacts/split/split.json")
+CLEAN = Path("artifacts/clean/interactions.parquet")
 _LOOKED_AT = 100_000
 """Newest events whose items are looked up."""
 
 
 @flow(name="monitor")
 def monitor(*, retrain: bool = False) -> State:
-    """Check drift, feedback and clicks, decide whether to retrain, record it; 'retrain' starts the flow retrain.
+    """Take in feedback, look at drift and clicks, decide whether to retrain, and record it.
 
-    The rules stand in params.yaml under monitor.
+    Feedback is taken in once a model has been trained. The rules stand in params.yaml: monitor; the verdict retrain
+    starts the flow retrain.
 
     Args:
         retrain: Ask for retraining, whatever the rules say.
@@ -60,6 +64,8 @@ def monitor(*, retrain: bool = False) -> State:
             options = section(section(params, "ingest"), FEEDBACK)
             origin = parse(feedback.Config, options, f"params.yaml: ingest.{FEEDBACK}")
             if (working.root / BUNDLE).is_dir():
+                take_in(working, FEEDBACK, log)
+                run_stages(working, only=["validate"])
                 run_stages(working, only=["drift"], force=is_about_another_model(working.root))
             record = look(working.root, config, origin, "A person" if retrain else None)
     except RecloopError as error:
@@ -95,7 +101,7 @@ def look(root: Path, config: MonitorConfig, origin: feedback.Config, asked_by: s
     with Store.open(origin.url, root=root) as events:
         new_events, watermark_, unknown = _new_events(root, events)
     with Store.open(root=root) as store:
-        now = time.time_ns() // 1_000
+        now = clock.now()
         champion = store.champion()
         found = Inputs(
             new_events=new_events,
@@ -127,16 +133,34 @@ def page(outcome: Outcome) -> str:
 
 
 def _new_events(root: Path, store: Store) -> tuple[int, int, float | None]:
-    """How many events the data do not hold, up to which `seq`, and their share on items that the champion lacks."""
+    """How many events no training has seen, up to which `seq`, and their share on items that the champion lacks.
+
+    They are the valid events of the data that were not there when they were last split, and the store's that the data
+    do not hold yet.
+    """
     data = root / "data"
     feedback.require_origin(store, data)
-    known, last = watermark(data, FEEDBACK), store.last_event_seq()
+    unlearned = _unlearned(root)
+    share = _unknown_share(root, min(unlearned, _LOOKED_AT))
+    return unlearned + store.count_events(after=watermark(data, FEEDBACK)), store.last_event_seq(), share
+
+
+def _unlearned(root: Path) -> int:
+    """Valid events that came after the last split."""
+    if not (root / SPLIT).is_file() or not (root / VALIDATION).is_file():
+        return 0
+    summary = read_json(root / SPLIT)
+    learned = sum(summary[f"{part}_rows"] for part in ("train", "valid", "test"))
+    return max(0, read_json(root / VALIDATION)["rows"]["interactions"] - learned)
+
+
+def _unknown_share(root: Path, newest: int) -> float | None:
+    """Of the newest valid events, the share on items that the champion lacks; `None` without events or a champion."""
     catalogue = _catalogue(root)
-    if catalogue is None or last <= known:
-        return store.count_events(after=known), last, None
-    newest = list(store.events_after(max(known, last - _LOOKED_AT)))
-    items = pl.concat([frame[ITEM] for frame in newest])
-    return store.count_events(after=known), last, 1 - float(items.is_in(catalogue.implode()).mean() or 0)
+    if catalogue is None or not newest:
+        return None
+    items = pl.scan_parquet(root / CLEAN).select(ITEM, TIME).top_k(newest, by=TIME).collect()[ITEM]
+    return 1 - float(items.is_in(catalogue.implode()).mean() or 0)
 
 
 def _catalogue(root: Path) -> pl.Series | None:

@@ -1,6 +1,5 @@
 """The way back: feedback becomes data, the stages run on it, and a winner takes over."""
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from flows.deploy import put_in_charge
 from flows.ingest import FEEDBACK, sentence, take_in
 from flows.project import Log, Project, exclusive
 from flows.stages import run_stages, summary
+from recloop import clock
 from recloop.data.tables import read_json
 from recloop.errors import RecloopError
 from recloop.loop.decision import DONE, FAILED, begin, end, open_request, owner
@@ -34,7 +34,7 @@ def retrain(*, deploy: bool = True, only_if_asked: bool = False) -> State:
             asked = open_request(store)
             if only_if_asked and asked is None:
                 return Completed(message="Nothing was done: the last decision to retrain was carried out already.")
-            now = time.time_ns() // 1_000
+            now = clock.now()
             flight = begin(store, asked.seq if asked else None, owner(working.root), now=now)
             if flight is None:
                 return Completed(message="Nothing was done: another project retrains on this store already.")

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipelines import run
+from recloop import clock
 from recloop.config import load_params, parse, section
 from recloop.data.tables import read_tables, write_json, write_parquet
 from recloop.expectations.history import fingerprint, previous_rows, remember
@@ -25,7 +26,9 @@ def main() -> None:
     tables = read_tables(DATA)
     data = fingerprint(DATA)
     previous = previous_rows(HISTORY, data)
-    validation = validate(tables, config, previous=previous, now=datetime.now(UTC), docs_folder=DOCS)
+    validation = validate(
+        tables, config, previous=previous, now=datetime.fromtimestamp(clock.seconds(), UTC), docs_folder=DOCS
+    )
     write_parquet(validation.quarantine, QUARANTINE)
     write_json(validation.report, REPORT)
     validation.require()

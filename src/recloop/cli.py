@@ -3,12 +3,12 @@
 import json
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recloop import clock
 from recloop.errors import ConfigError, RecloopError
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def forget(
         raise ConfigError("Either a person or an age is forgotten; give --user ID or --older-than 365d.")
     params = load_params(root / "params.yaml")
     if older_than is not None:
-        expired = expire(params, root, age(older_than), asked_by, now=time.time_ns() // 1_000)
+        expired = expire(params, root, age(older_than), asked_by, now=clock.now())
         print(f"gone from the store: {expired.counts['events']:,} events, which the data hold")
     else:
         assert user is not None
@@ -276,7 +276,7 @@ def _review(root: Path, store: "Store") -> str:
 
     params = root / "params.yaml"
     values = section(load_params(params), "canary") if params.is_file() else {}
-    found = review(root, store, parse(CanaryConfig, values, "params.yaml: canary"), now=time.time_ns() // 1_000)
+    found = review(root, store, parse(CanaryConfig, values, "params.yaml: canary"), now=clock.now())
     return found.message if found else NO_CANARY
 
 

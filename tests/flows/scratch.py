@@ -27,7 +27,13 @@ with Path("runs.log").open("a") as runs:
     runs.write(f"{name}@{model}\\n" if model else f"{name}\\n")
 
 if name == "validate":
-    rows = sum(file.stat().st_size for file in Path("data").rglob("*") if file.is_file())
+    rows = sum(file.stat().st_size for file in Path("data").glob("*") if file.is_file())
+    batches = sorted(Path("data").rglob("feedback-*.parquet"))
+    if batches:
+        import polars
+
+        feedback = polars.concat([polars.read_parquet(file) for file in batches], how="diagonal")
+        rows += feedback.height
     refuse = bool(params["validate"].get("refuse"))
     write("validation/validation.json", {
         "success": not refuse, "rows": {"interactions": rows}, "quarantined": 2,
@@ -44,6 +50,11 @@ if name == "validate":
     if params["validate"].get("crash_once") and Path("runs.log").read_text().count("validate") == 1:
         os.kill(os.getpid(), 9)
     write("clean/rows.json", {"rows": rows})
+    if batches:
+        feedback.write_parquet(out / "clean/interactions.parquet")
+elif name == "split":
+    rows = json.loads((out / "clean/rows.json").read_text())["rows"]
+    write("split/split.json", {"train_rows": rows, "valid_rows": 0, "test_rows": 0})
 elif name == "train":
     time.sleep(params["train"].get("seconds", 0))
     write(f"models/{model}/model.json", {"model": model, "seed": params["train"]["seed"]})

@@ -1,10 +1,10 @@
-import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from flows.monitor import monitor
+from flows.retrain import retrain
 from recloop.data.tables import read_json, write_parquet
 from recloop.ingestion import ingest
 from recloop.loop import deployments
@@ -38,13 +38,14 @@ class TestFlow:
         assert state.message == f"wait: 0 new events, fewer than 3. {UNKNOWN}"
         assert runs(flowing) == []
 
-    def test_it_runs_no_stage_but_drift_and_records_its_decision(self, flowing: Path):
+    def test_it_takes_in_feedback_looks_at_drift_and_records_its_decision(self, flowing: Path):
         dvc(flowing, "repro")
-        shutil.rmtree(flowing / "artifacts/drift")
+        before = runs(flowing)
         fill(flowing, 2)
         state = monitor(return_state=True)
+        assert runs(flowing) == [*before, "validate", "drift"]
+        assert (flowing / "data/interactions/feedback-1-2.parquet").exists()
         assert state.message == "wait: 2 new events, fewer than 3. Drift: stable."
-        assert (flowing / "artifacts/drift/drift.json").exists()
         with Store.open(root=flowing) as store:
             decision = store.decisions()[0]
         assert (decision.kind, decision.verdict) == ("monitor", "wait")
@@ -53,7 +54,7 @@ class TestFlow:
         assert decision.record["rules"]["min_new_events"] == 3
         assert decision.record["watermark"] == 2
         shown = artifacts(state)
-        assert set(shown) == {"drift", "monitor"}
+        assert set(shown) == {"ingest", "validation", "drift", "monitor"}
         assert "| new_events | 2 | at least 3 | no |" in shown["monitor"].data
         assert "| clicks | unknown | surely at least 20% lost | no |" in shown["monitor"].data
 
@@ -100,15 +101,25 @@ class TestFlow:
         assert tasks(monitor(return_state=True))["drift"].name == "Cached"
         assert dvc(flowing, "status") == "Data and pipelines are up to date.\n"
 
-    def test_a_run_that_failed_half_way_is_named(self, flowing: Path):
+    def test_feedback_stays_new_until_it_is_learned_from(self, flowing: Path):
         dvc(flowing, "repro")
-        shutil.rmtree(flowing / "artifacts/clean")
-        (flowing / "data/rows.txt").write_text("data that validation refused")
+        for count in (2, 3):
+            fill(flowing, count)
+            state = monitor(return_state=True)
+        assert state.message == "retrain: 3 new events, at least 3. Drift: stable."
+        assert retrain(return_state=True).is_completed()
+        assert monitor(return_state=True).message == "wait: 0 new events, fewer than 3. Drift: stable."
+
+    def test_feedback_that_is_not_valid_ends_the_look(self, flowing: Path):
+        dvc(flowing, "repro")
+        params = flowing / "params.yaml"
+        params.write_text(params.read_text().replace("validate: {}", "validate: {refuse: true}"))
+        fill(flowing, 2)
         state = monitor(return_state=True)
         assert state.is_failed()
-        assert state.message is not None
-        assert state.message.startswith("Stage drift needs what is not there (")
-        assert state.message.endswith("artifacts/clean'); run the flow 'train' if a stage writes it, or restore it.")
+        assert state.message == "interactions: 'value' must lie between 1 and 5, 2 rows do not; correct them."
+        with Store.open(root=flowing) as store:
+            assert store.decisions() == []
 
     def test_feedback_is_counted_where_ingestion_takes_it_from(self, flowing: Path):
         params = flowing / "params.yaml"

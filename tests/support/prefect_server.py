@@ -18,6 +18,7 @@ from recloop import processes
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 240.0
+BUSY_SECONDS = 60.0
 
 T = TypeVar("T")
 
@@ -30,8 +31,13 @@ class Server:
     process: subprocess.Popen[str]
 
     def post(self, path: str, **body: Any) -> Any:
-        """Ask the API."""
-        answer = httpx.post(f"{self.url}/api/{path}", json=body, timeout=30)
+        """Ask the API; while its database is busy it says so, and is asked again, as Prefect's own client does."""
+
+        def answered() -> httpx.Response | None:
+            answer = httpx.post(f"{self.url}/api/{path}", json=body, timeout=30)
+            return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer
+
+        answer = until(answered, BUSY_SECONDS)
         assert answer.is_success, answer.text
         return answer.json()
 

@@ -43,7 +43,7 @@ class MonitorConfig(Config):
     """When to retrain.
 
     Attributes:
-        min_new_events: retrain once the store holds this many events that the data do not.
+        min_new_events: retrain once there are this many events that no training has seen.
         on_drift: what to do when the newest window has drifted from the champion's: ``retrain`` if there are new
             events to learn from (``alert`` if not), always ``alert``, or ``ignore``.
         drift_looks: so many looks in a row must have found drift.
@@ -54,7 +54,7 @@ class MonitorConfig(Config):
         cooldown_hours: no retraining within this time after the last one began, unless a person asks.
     """
 
-    min_new_events: int = Field(default=1000, ge=1, description="Events in the store that make retraining worth while.")
+    min_new_events: int = Field(default=1000, ge=1, description="Events not learned from that call for retraining.")
     on_drift: Answer = Field(default="retrain", description="What drift leads to.")
     drift_looks: int = Field(default=1, ge=1, description="Looks in a row that must have found drift.")
     max_age_days: float | None = Field(default=None, gt=0, description="Days in charge after which to retrain.")
@@ -86,7 +86,7 @@ class Inputs:
     """What a look at the loop has found.
 
     Attributes:
-        new_events: events of the store that the data do not hold.
+        new_events: events that no training has seen.
         watermark: the `seq` of the store up to which that was counted.
         drift: verdict of the drift stage; `None` if there is nothing yet that could drift.
         drift_looks: how many looks in a row, with this one, have found drift.

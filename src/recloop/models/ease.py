@@ -1,6 +1,7 @@
 """EASE: a linear autoencoder whose item-item weights have a closed form.
 
-Steck, "Embarrassingly shallow autoencoders for sparse data", WWW 2019.
+Steck, "Embarrassingly shallow autoencoders for sparse data", WWW 2019; fading as in Ding and Li, "Time weight
+collaborative filtering", CIKM 2005.
 Shapes: B contexts, I items, U users.
 """
 
@@ -10,6 +11,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 from pydantic import Field
+from scipy import sparse
 from torch import Tensor
 from typing_extensions import override
 
@@ -18,6 +20,7 @@ from recloop.data.sequences import Contexts
 from recloop.errors import ModelError
 from recloop.models.base import FitContext, Model, ModelConfig, TrainingData, answer_nobody
 from recloop.nn.gram import gram_blocks
+from recloop.nn.recency import faded_matrix
 from recloop.search import Real, Space
 
 _MATRICES = 3
@@ -29,10 +32,12 @@ class EASEConfig(ModelConfig):
     Attributes:
         regularization: the ridge added to the diagonal of the Gram matrix; grows with the number of users.
         precision: of the matrix inversion; the weights are kept in float32 either way.
+        half_life_days: an event this many days older counts half; `None` counts all alike.
     """
 
     regularization: float = Field(default=250.0, gt=0)
     precision: Literal["float32", "float64"] = "float64"
+    half_life_days: float | None = Field(default=None, gt=0)
 
     search: ClassVar[Mapping[str, Space]] = {"regularization": Real(1, 5000, log=True)}
 
@@ -44,6 +49,10 @@ class EASE(Model[EASEConfig]):
     with ``P = inv(X'X + regularization * 1)``, ``B_ij = -P_ij / P_jj`` off the diagonal. The rows of ``B`` are added
     one history item after the other, so the scores of a person do not depend on who else is in the batch. An empty
     history gets each item's number of users.
+
+    With `half_life_days`, events fade: ``X`` holds ``0.5 ** (age / half_life_days)``, the age counted from the newest
+    training event of anybody, and ``x`` the same with ages counted from the newest event of the history, so that only
+    the order in which a person's own events fade matters. An empty history gets each item's sum of ``X``.
     """
 
     Config = EASEConfig
@@ -53,9 +62,11 @@ class EASE(Model[EASEConfig]):
         dtype = torch.float64 if self.config.precision == "float64" else torch.float32
         self._refuse_if_too_large(dtype)
         gram = torch.empty(self.n_items, self.n_items, dtype=dtype)
-        for start, block in context.progress(gram_blocks(data.histories.matrix(self.n_items)), self.name()):
+        newest = int(data.histories.timestamps.max(initial=0))
+        matrix = self._matrix(data.histories, newest)
+        for start, block in context.progress(gram_blocks(matrix), self.name()):
             gram[start : start + len(block)] = torch.from_numpy(block)
-        popularity = gram.diagonal().float()
+        popularity = torch.from_numpy(np.asarray(matrix.sum(axis=0), dtype=np.float32).ravel())
         gram.diagonal().add_(self.config.regularization)
         factor, failed = torch.linalg.cholesky_ex(gram.to(self.device))
         if failed.any():
@@ -70,10 +81,11 @@ class EASE(Model[EASEConfig]):
 
     @override
     def score(self, contexts: Contexts) -> Tensor:
-        matrix = contexts.matrix(self.n_items)
+        matrix = self._matrix(contexts)
         items = torch.from_numpy(matrix.indices.astype(np.int64)).to(self.device)
         offsets = torch.from_numpy(matrix.indptr[:-1].astype(np.int64)).to(self.device)
-        scores = torch.nn.functional.embedding_bag(items, self._weights, offsets, mode="sum")
+        shares = torch.from_numpy(matrix.data).to(self.device) if self.config.half_life_days else None
+        scores = torch.nn.functional.embedding_bag(items, self._weights, offsets, mode="sum", per_sample_weights=shares)
         return answer_nobody(scores, contexts, self._popularity)
 
     @override
@@ -84,6 +96,12 @@ class EASE(Model[EASEConfig]):
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         self._weights = self._tensor(tensors, "weights", (self.n_items, self.n_items))
         self._popularity = self._tensor(tensors, "popularity", (self.n_items,))
+
+    def _matrix(self, contexts: Contexts, now: int | None = None) -> sparse.csr_matrix:
+        """``X``, float32 (B, I)."""
+        if self.config.half_life_days is None:
+            return contexts.matrix(self.n_items)
+        return faded_matrix(contexts, self.n_items, self.config.half_life_days, now)
 
     def _refuse_if_too_large(self, dtype: torch.dtype) -> None:
         needed = _MATRICES * self.n_items**2 * dtype.itemsize

@@ -11,7 +11,6 @@ that does.
 
 import logging
 import os
-import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ import bentoml
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
+from recloop import clock
 from recloop.errors import RecloopError, StoreError
 from recloop.serving import counters
 from recloop.serving.bodies import BodyLimit
@@ -83,7 +83,7 @@ class RecommendationService:
         if pinned:
             _log.info("Pinned to the bundle in %s, whatever is deployed.", default)
         open_store = partial(Store.open, root=root)
-        self._feedback = Feedback(open_store, time.time)
+        self._feedback = Feedback(open_store, clock.seconds)
         self._exposures = ExposureLog(open_store)
         self._people = ErasedPeople(open_store)
         self._writers = anyio.CapacityLimiter(WRITERS)
@@ -112,7 +112,7 @@ class RecommendationService:
             )
             exposure = Exposure(
                 request_id=request_id,
-                timestamp=time.time_ns() // 1_000,
+                timestamp=clock.now(),
                 user_id=user_id,
                 bundle=asked.bundle.id,
                 policy=asked.config.policy,

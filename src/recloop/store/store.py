@@ -1,7 +1,6 @@
 """The store as one object."""
 
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -9,6 +8,7 @@ from typing import Any, Self
 import polars as pl
 from sqlalchemy import Engine
 
+from recloop.clock import now
 from recloop.store import connection, erasures, events, impressions, records, slates, traffic
 from recloop.store.erasures import Erased, Erasure
 from recloop.store.events import Added, Event
@@ -19,10 +19,6 @@ from recloop.store.traffic import TrafficPlan
 
 URL_VARIABLE = "RECLOOP_DATABASE_URL"
 DEFAULT_FILE = "recloop.sqlite"
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000
 
 
 class Store:
@@ -38,12 +34,12 @@ class Store:
         clock: the time now, microseconds since 1970 UTC.
     """
 
-    def __init__(self, engine: Engine, clock: Callable[[], int] = _now) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], int] = now) -> None:
         self._engine = engine
         self._clock = clock
 
     @classmethod
-    def open(cls, url: str | None = None, *, root: Path | None = None, clock: Callable[[], int] = _now) -> Self:
+    def open(cls, url: str | None = None, *, root: Path | None = None, clock: Callable[[], int] = now) -> Self:
         """Connect, and make the tables if they are missing.
 
         Args:
