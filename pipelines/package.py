@@ -23,6 +23,7 @@ from recloop.models import storage
 from recloop.models.base import Model
 from recloop.serving.bundle import write_bundle
 from recloop.serving.recommender import ServeConfig
+from recloop.sources import watermark
 
 BUNDLE = Path("artifacts/bundle")
 BUNDLES = Path("artifacts/bundles")
@@ -95,6 +96,7 @@ def _record(
             "rows": interactions.height,
             "window": [_iso(interactions[TIME].min()), _iso(interactions[TIME].max())],
             "train_window": read_json(SPLIT)["train_window"],
+            "feedback": watermark(TABLES, "feedback"),
         },
         "params": {key: params[key] for key in RECORDED if params.get(key)} | {"train": {name: train.get(name) or {}}},
         "pseudonyms": recorded(TABLES),

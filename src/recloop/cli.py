@@ -33,6 +33,7 @@ Root = Annotated[Path, typer.Option(callback=_folder, help="The project's folder
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 picks a free one.")]
 Reason = Annotated[str, typer.Option(help="Why; kept in the record of deployments.")]
 HERE = Path()
+SIMULATION = Path("artifacts/simulation")
 NO_CANARY = "There is no canary."
 NO_SHADOW = "There is no shadow."
 
@@ -268,6 +269,39 @@ def shadow(
             print(told)
         else:
             print(traffic.begin_shadow(root, store, reason=reason, bundle_folder=bundle).message)
+
+
+@app.command()
+def simulate(  # noqa: PLR0917 - each option of the command line is one parameter
+    out: Annotated[Path, typer.Option(help="Folder for the report and the projects; made anew.")] = SIMULATION,
+    regime: Annotated[
+        list[str] | None, typer.Option(help="closed (the loop decides), daily, never; repeat for more. Default: all.")
+    ] = None,
+    day_count: Annotated[int | None, typer.Option("--days", min=1, help="Days to simulate.")] = None,
+    shift: Annotated[int | None, typer.Option(help="Day at whose beginning tastes move; -1 for never.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the world and its people.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE of the world or the replay; repeat for more.")
+    ] = None,
+    *,
+    replay: Annotated[bool, typer.Option(help="Replay the newest events of data/ instead of making a world.")] = False,
+    root: Root = HERE,
+) -> None:
+    """Let people use the running service for days while the flows work, and report what the loop was worth."""
+    from recloop.benchmark.options import read_settings
+    from recloop.config import parse
+    from recloop.simulation.report import sentences
+    from recloop.simulation.run import REGIMES, ReplayConfig, TasteConfig
+    from recloop.simulation.run import simulate as run_simulation
+
+    given = {"days": day_count, "shift": shift, "seed": seed}
+    values = {name: value for name, value in given.items() if value is not None} | read_settings(settings or [])
+    if values.get("shift") == -1:
+        values["shift"] = None
+    config = parse(ReplayConfig if replay else TasteConfig, values, "recloop simulate")
+    found = run_simulation(root, out, config, regimes=regime or REGIMES, tell=print)
+    print("\n".join(sentences(found, values.get("shift", None if replay else TasteConfig().shift))))
+    print(f"Report: {out / 'report.html'}")
 
 
 def _review(root: Path, store: "Store") -> str:

@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, make_url, text
 from recloop.serving.schemas import MAX_EVENTS
 from recloop.store import Store
 from recloop.store.slates import PLACES, SCHEMA
-from tests.support.bundles import popularity_bundle, world
+from tests.support.bundles import packaged, popularity_bundle, world
 from tests.support.service import serve
 
 pytestmark = pytest.mark.integration
@@ -116,6 +116,29 @@ def test_feedback_is_stored_before_it_is_acknowledged(client: httpx.Client, fold
     again = client.post("/feedback", json={"events": [*batch, event(1, event="purchase")]}).json()
     assert (again["accepted"], again["duplicates"]) == (0, 2)
     assert [rejection["index"] for rejection in again["rejected"]] == [2, 3]
+
+
+def test_what_somebody_does_counts_in_their_next_request(tmp_path: Path) -> None:
+    bundle = packaged(tmp_path / "bundle", "ease", world(events=300), data={"feedback": 0})
+    with serve(bundle, f"sqlite:///{tmp_path}/store.sqlite") as url, httpx.Client(base_url=url, timeout=30) as client:
+
+        def slate(user: str) -> tuple[list[str], str | None]:
+            answer = client.post("/recommend", json={"user_id": user, "k": 5}).raise_for_status().json()
+            return [item["item_id"] for item in answer["items"]], answer["fallback"]
+
+        for user, before in (("user-1", None), ("somebody new", "unknown_user")):
+            items, fallback = slate(user)
+            assert fallback == before
+            events = [
+                event(number, event_id=f"{user} {item}", user_id=user, item_id=item)
+                for number, item in enumerate(items[:2])
+            ]
+            client.post("/feedback", json={"events": events}).raise_for_status()
+            deadline = time.monotonic() + 5
+            while set(slate(user)[0]) & set(items[:2]):
+                assert time.monotonic() < deadline, "what they did does not count"
+            assert slate(user)[1] is None
+            assert slate(user)[0] != items
 
 
 def test_what_was_served_is_logged(client: httpx.Client, folder: Path) -> None:

@@ -52,6 +52,11 @@ def known(interactions: pl.DataFrame) -> Attributes:
 
 def popularity_bundle(folder: Path, interactions: pl.DataFrame, **record: Any) -> Path:
     """A bundle of the most popular items."""
-    model, vocabulary = train("popularity", interactions)
+    return packaged(folder, "popularity", interactions, **record)
+
+
+def packaged(folder: Path, name: str, interactions: pl.DataFrame, **record: Any) -> Path:
+    """A bundle of the model of this name."""
+    model, vocabulary = train(name, interactions)
     write_bundle(folder, model=model, vocabulary=vocabulary, seed=0, interactions=interactions, record=record)
     return folder

@@ -62,6 +62,19 @@ class Contexts:
             features=None if self.features is None else self.features.take(rows),
         )
 
+    def followed_by(self, later: "Contexts") -> "Contexts":
+        """Each context with what `later` holds of the same row, in time order; features are those of the first."""
+        rows = np.concatenate([self.rows, later.rows])
+        times = np.concatenate([self.timestamps, later.timestamps])
+        order = np.lexsort((times, rows))
+        return Contexts(
+            offsets=self.offsets + later.offsets,
+            items=np.concatenate([self.items, later.items])[order],
+            timestamps=times[order],
+            values=np.concatenate([self.values, later.values])[order],
+            features=self.features,
+        )
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All columns by name; `from_arrays` makes equal contexts of them."""
         features = (

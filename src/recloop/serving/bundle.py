@@ -36,6 +36,11 @@ HISTORIES = "histories.safetensors"
 LIBRARIES = ("numpy", "polars", "pyarrow", "safetensors", "scipy", "torch")
 
 
+def packaged_until(manifest: Mapping[str, Any]) -> int | None:
+    """The `seq` of the store's last event that a bundle's histories hold; `None` if that is not known."""
+    return manifest.get("data", {}).get("feedback")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
     """A loaded bundle.

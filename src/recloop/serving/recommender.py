@@ -19,7 +19,7 @@ from recloop.data.vocabulary import UNKNOWN
 from recloop.errors import ConfigError, DataError
 from recloop.policies import Clicks, PolicyConfig
 from recloop.retrieval.exact import rank, top_k
-from recloop.serving.bundle import Bundle
+from recloop.serving.bundle import Bundle, packaged_until
 from recloop.serving.side import Side
 
 Fallback = Literal["nobody", "unknown_user", "empty_history"]
@@ -125,6 +125,8 @@ class Recommender:
         bundle: what to recommend from.
         config: how; by default the section `serve` of the parameters that the bundle was packaged with.
         clicks: what was clicked so far, a number an item of the catalogue, for policies that learn from it.
+        live: id, and `seq` of an event of the store -> what the user did later; by default nothing. It is asked for
+            what came after the bundle's histories, which end at the manifest's ``data.feedback``.
         erased: id -> moment until which what a user did is erased (microseconds since 1970 UTC), `None` if nothing is.
             The bundle's history of such a user is used only if all of it happened later.
 
@@ -139,6 +141,7 @@ class Recommender:
         config: ServeConfig | None = None,
         clicks: Clicks | None = None,
         erased: Callable[[str], int | None] | None = None,
+        live: Callable[[str, int], Sequence[Past]] | None = None,
     ) -> None:
         packaged = section(bundle.manifest.get("params") or {}, "serve")
         self.bundle = bundle
@@ -148,6 +151,8 @@ class Recommender:
         needs = self._policy.NEEDS | self._options.needs
         self._side = Side.of(bundle, needs, self.config.policy, clicks)
         self._erased = erased or (lambda _: None)
+        self._live = live or (lambda _, __: ())
+        self._packaged_until = packaged_until(bundle.manifest)
         record = bundle.manifest.get("pseudonyms")
         self._pseudonyms = None if record is None else pseudonyms.from_record(record)
 
@@ -173,7 +178,7 @@ class Recommender:
         """The policy's slate of `k` items for a person.
 
         Args:
-            user_id: who asks, as `stored_id` gives it; a known user's stored history is scored.
+            user_id: who asks, as `stored_id` gives it; what is stored of them is scored, with what they did since.
             history: events to score instead of what is stored, also for a known user; either all of them have a
                 timestamp, or none has and they are in time order, oldest first.
             k: how many, at least 1.
@@ -200,7 +205,7 @@ class Recommender:
         slate = self._policy.slate(given, k, self._options, np.random.default_rng(seed))
         return Recommendation(
             items=self._scored(slate.items.tolist(), slate.scores.tolist()),
-            fallback=None if len(context.items) else _fallback(user_id, history, known=self._knows(user_id)),
+            fallback=None if len(context.items) else _fallback(user_id, history, known=self._has_acted(user_id)),
             ignored=ignored,
             propensities=slate.propensities.tolist(),
             exact=slate.exact,
@@ -233,7 +238,17 @@ class Recommender:
         if history is not None:
             context, ignored = self._encode(history)
             return (context if known is None else replace(context, features=known.features)), ignored
-        return known or Contexts.from_lists([[]]), 0
+        since = self._since(user_id)
+        if not since:
+            return known or Contexts.from_lists([[]]), 0
+        context, ignored = self._encode(since)
+        return (context if known is None else known.followed_by(context)), ignored
+
+    def _since(self, user_id: str | None) -> Sequence[Past]:
+        """What a user did after the bundle's histories end, if it is known where that is."""
+        if user_id is None or self._packaged_until is None:
+            return ()
+        return self._live(user_id, self._packaged_until)
 
     def _encode(self, history: Sequence[Past]) -> tuple[Contexts, int]:
         items = self.bundle.vocabulary.encode([past.item_id for past in history])
@@ -258,6 +273,9 @@ class Recommender:
             return False
         until = self._erased(user_id)
         return until is None or self._began_after(until, row)
+
+    def _has_acted(self, user_id: str | None) -> bool:
+        return self._knows(user_id) or bool(self._since(user_id))
 
     def _began_after(self, until: int, row: int) -> bool:
         """Whether the bundle holds nothing of a user that is erased, but something that is not."""

@@ -71,6 +71,7 @@ class RecommendationService:
     def __init__(self) -> None:
         from recloop.serving.exposures import ExposureLog
         from recloop.serving.feedback import Feedback
+        from recloop.serving.live import LiveHistories
         from recloop.serving.people import ErasedPeople
         from recloop.serving.traffic import Traffic
         from recloop.store import URL_VARIABLE, Store
@@ -87,7 +88,10 @@ class RecommendationService:
         self._exposures = ExposureLog(open_store)
         self._people = ErasedPeople(open_store)
         self._writers = anyio.CapacityLimiter(WRITERS)
-        self._traffic = Traffic(open_store, root=root, default=default, pinned=pinned, erased=self._people.until)
+        self._live = LiveHistories(open_store, self._people.until)
+        self._traffic = Traffic(
+            open_store, root=root, default=default, pinned=pinned, erased=self._people.until, live=self._live
+        )
 
     def __is_ready__(self) -> bool:
         """Whether a bundle is loaded; if none could be loaded so far, it is tried again."""
@@ -170,6 +174,7 @@ class RecommendationService:
             counters.count_unavailable(len(request.events))
             sentence = "The store of events cannot be reached now, and nothing was stored; send the events again later."
             return _problem(503, sentence, **{"Retry-After": str(RETRY_SECONDS)})
+        self._live.wake()
         counters.count_feedback(response)
         return response
 
@@ -206,6 +211,7 @@ class RecommendationService:
         """Log the slates that are still waiting, and give the store's connections back."""
         self._traffic.close()
         self._exposures.close()
+        self._live.close()
         self._people.close()
         self._feedback.close()
 

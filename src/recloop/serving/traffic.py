@@ -20,7 +20,8 @@ from pydantic import Field
 
 from recloop.config import Config
 from recloop.errors import RecloopError
-from recloop.serving.bundle import Bundle
+from recloop.serving.bundle import Bundle, packaged_until
+from recloop.serving.live import LiveHistories
 from recloop.serving.recommender import Recommender
 from recloop.store import Store
 from recloop.store.traffic import TrafficPlan, arm
@@ -84,6 +85,7 @@ class Traffic:
         default: the folder of the bundle to serve while nothing is deployed.
         pinned: serve `default` whatever the store says.
         erased: see `Recommender`.
+        live: what people did since; it is told from when on that is wanted.
         config: sizes and times.
     """
 
@@ -95,10 +97,11 @@ class Traffic:
         default: Path,
         pinned: bool = False,
         erased: Callable[[str], int | None] | None = None,
+        live: LiveHistories | None = None,
         config: FollowConfig | None = None,
     ) -> None:
         self.pinned = pinned
-        self._erased = erased
+        self._erased, self._live = erased, live
         self.served = Served()
         self._open_store, self._root, self._default = open_store, root, default
         self._config = config or FollowConfig()
@@ -118,7 +121,10 @@ class Traffic:
         """Serve what the plan says now; on any failure, what was served before."""
         with self._changing:
             try:
+                before = self.served
                 self._change(TrafficPlan() if self.pinned else self._connected().traffic())
+                if self.served is not before:
+                    self._reach_back()
             except RecloopError as error:
                 self._complain(f"The traffic stays as it is: {error}")
                 if self._store is not None:
@@ -126,6 +132,7 @@ class Traffic:
                     self._store = None
                 if self.served.champion is None:
                     self._fall_back()
+                    self._reach_back()
             return self.served
 
     def shadow(self, score: Callable[[Recommender], object]) -> bool:
@@ -199,7 +206,15 @@ class Traffic:
         return self._root / BUNDLES / bundle
 
     def _load(self, folder: Path) -> Recommender:
-        return Recommender(Bundle.load(folder), erased=self._erased)
+        return Recommender(Bundle.load(folder), erased=self._erased, live=self._live and self._live.since)
+
+    def _reach_back(self) -> None:
+        """Follow what people did since the oldest served bundle was packaged."""
+        if self._live is None:
+            return
+        served = [*self.served.recommenders.values(), *([self.served.only] if self.served.only else [])]
+        known = (packaged_until(one.bundle.manifest) for one in served)
+        self._live.reach(seq for seq in known if seq is not None)
 
     def _complain(self, sentence: str) -> None:
         if sentence != self._said:

@@ -1,0 +1,153 @@
+"""What people did since the bundles were packaged: histories go on while a model serves.
+
+A thread follows the store's events, from the oldest point up to which a served bundle knows them. A request never waits
+for the store: it is answered by what has been read, and while the store is away, by what was read before. An event that
+this worker has stored is looked up at once, one of another worker within `FollowConfig.seconds`.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from threading import Event, Lock, Thread
+from typing import NamedTuple
+
+import polars as pl
+from pydantic import Field
+
+from recloop.columns import ITEM, TIME, USER, VALUE
+from recloop.config import Config
+from recloop.errors import StoreError
+from recloop.serving.recommender import Past
+from recloop.store import Store
+
+_log = logging.getLogger("bentoml.recloop")
+
+
+class FollowConfig(Config):
+    """How closely, and how much.
+
+    Attributes:
+        seconds: between two looks.
+        events: how many events of one person are kept, the newest.
+        people: how many people are kept, those who acted last.
+    """
+
+    seconds: float = Field(default=0.5, gt=0)
+    events: int = Field(default=200, ge=1)
+    people: int = Field(default=200_000, ge=1)
+
+
+class _Recent(NamedTuple):
+    """An event of the store."""
+
+    seq: int
+    past: Past
+
+
+class LiveHistories:
+    """The newest events of each person. Its methods may be called by several threads.
+
+    Args:
+        open_store: connects to the store; called in the thread, and again whenever the connection was lost.
+        erased: see `Recommender`; what a person did until then is not given and not kept.
+        config: sizes and times.
+    """
+
+    def __init__(
+        self,
+        open_store: Callable[[], Store],
+        erased: Callable[[str], int | None] | None = None,
+        config: FollowConfig | None = None,
+    ) -> None:
+        self._open_store, self._config = open_store, config or FollowConfig()
+        self._erased = erased or (lambda _: None)
+        self._store: Store | None = None
+        self._people: dict[str, tuple[_Recent, ...]] = {}
+        self._from: int | None = None
+        self._read = 0
+        self._reachable = True
+        self._reading = Lock()
+        self._waking, self._closing = Event(), Event()
+        self._thread = Thread(target=self._run, name="histories", daemon=True)
+        self._thread.start()
+
+    def since(self, user_id: str, seq: int) -> list[Past]:
+        """What a user did after the event `seq`, in the order in which it was stored."""
+        until = self._erased(user_id)
+        if until is not None:
+            self._drop(user_id, until)
+        return [event.past for event in self._people.get(user_id, ()) if event.seq > seq]
+
+    def reach(self, seqs: Iterable[int]) -> None:
+        """Keep what came after the smallest of these events, and nothing older; of none, keep nothing."""
+        oldest = min(seqs, default=None)
+        with self._reading:
+            if oldest is None or self._from is None or oldest < self._from:
+                self._people, self._read = {}, oldest or 0
+            elif oldest > self._from:
+                later = ((user, tuple(one for one in kept if one.seq > oldest)) for user, kept in self._people.items())
+                self._people = {user: kept for user, kept in later if kept}
+            self._from = oldest
+        self.wake()
+
+    def wake(self) -> None:
+        """Look now: something was stored."""
+        self._waking.set()
+
+    def close(self) -> None:
+        """End the thread and give the store's connections back."""
+        self._closing.set()
+        self._waking.set()
+        self._thread.join(5.0)
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._waking.wait(self._config.seconds)
+            self._waking.clear()
+            try:
+                self._look()
+            except StoreError as error:
+                if self._reachable:
+                    _log.error("Histories go on without what is stored from now on: %s", error)
+                self._reachable = False
+                self._disconnect()
+                self._closing.wait(self._config.seconds)
+            except Exception:  # noqa: BLE001 - a thread that died would follow no longer
+                _log.exception("Histories stay as they are.")
+                self._closing.wait(self._config.seconds)
+            else:
+                self._reachable = True
+        self._disconnect()
+
+    def _look(self) -> None:
+        if self._from is None:
+            return
+        if self._store is None:
+            self._store = self._open_store()
+        while not self._closing.is_set():
+            with self._reading:
+                frame = next(iter(self._store.events_after(self._read)), None)
+                if frame is None:
+                    return
+                self._take(frame)
+                self._read = frame["seq"][-1]
+
+    def _take(self, frame: pl.DataFrame) -> None:
+        columns = frame.select(USER, "seq", ITEM, TIME, pl.col(VALUE).fill_null(1.0))
+        for user, seq, item, moment, value in columns.iter_rows():
+            event = _Recent(seq, Past(item_id=item, timestamp=moment, value=value))
+            self._people[user] = (*self._people.pop(user, ()), event)[-self._config.events :]
+        while len(self._people) > self._config.people:
+            del self._people[next(iter(self._people))]
+
+    def _drop(self, user_id: str, until: int) -> None:
+        with self._reading:
+            kept = tuple(event for event in self._people.get(user_id, ()) if (event.past.timestamp or 0) > until)
+            if kept:
+                self._people[user_id] = kept
+            else:
+                self._people.pop(user_id, None)
+
+    def _disconnect(self) -> None:
+        if self._store is not None:
+            self._store.close()
+        self._store = None

@@ -1,0 +1,87 @@
+"""What a crowd is: who asks when, what they do with a slate, and what the slate is worth to them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from recloop.data.tables import Tables
+
+DAY = 86_400_000_000
+"""In microseconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visit:
+    """Somebody asks for recommendations.
+
+    Attributes:
+        number: of the visit; the same in every regime.
+        user_id: who.
+        moment: when, microseconds since 1970 UTC.
+        history: what the app knows that they did, and sends along; `None` if it sends only the id.
+    """
+
+    number: int
+    user_id: str
+    moment: int
+    history: list[dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Act:
+    """An event for ``/feedback``."""
+
+    event_id: str
+    user_id: str
+    item_id: str
+    event: str
+    moment: int
+    value: float | None = None
+    request_id: str | None = None
+
+    def body(self) -> dict[str, Any]:
+        """As the service takes it."""
+        own = {"event_id": self.event_id, "user_id": self.user_id, "item_id": self.item_id, "event": self.event}
+        more = {"value": self.value, "request_id": self.request_id}
+        return own | {"timestamp": self.moment / 1e6} | {name: what for name, what in more.items() if what is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What became of a slate.
+
+    Attributes:
+        acts: what the person does with it.
+        reward: what the slate is worth: see the crowd.
+        best: what the best possible slate would be worth.
+    """
+
+    acts: list[Act] = field(default_factory=list[Act])
+    reward: float
+    best: float
+
+
+class Crowd(Protocol):
+    """People who live through `days` days; the same seed gives the same visits in every regime."""
+
+    days: int
+
+    def past(self) -> Tables:
+        """What happened before the first day."""
+        ...
+
+    def begins(self, day: int) -> int:
+        """The first moment of a day."""
+        ...
+
+    def visits(self, day: int) -> list[Visit]:
+        """Who asks on a day, in time order."""
+        ...
+
+    def answer(self, visit: Visit, request_id: str, slate: Sequence[str]) -> Answer:
+        """What somebody does with a slate."""
+        ...
+
+    def unasked(self, day: int, until: int) -> list[Act]:
+        """What people do by themselves on a day until a moment, since this was last asked."""
+        ...
