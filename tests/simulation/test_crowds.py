@@ -1,5 +1,6 @@
 """Who asks when, what they do with a slate, and what it is worth to them."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +29,23 @@ class TestTastes:
         assert moments.min() >= crowd.begins(-4)
         assert moments.max() < crowd.begins(0)
 
-    def test_every_event_of_the_world_is_past_or_taken_by_somebody(self):
-        crowd = tastes()
+    def test_people_are_equally_active_on_every_day(self):
+        crowd = tastes(items=200)
         past = crowd.past().interactions
         acts = [act for day in range(4) for act in crowd.unasked(day, crowd.begins(day + 1))]
-        assert past.height + len(acts) == crowd.world.interactions(CONTEXT).height
+        assert past.height == pytest.approx(len(acts), rel=0.25)
+        pairs = [(act.user_id, act.item_id) for act in acts] + past.select(USER, ITEM).rows()
+        assert len(set(pairs)) == len(pairs)
         assert all(crowd.begins(0) <= act.moment < crowd.begins(4) for act in acts)
         assert [act.moment for act in acts] == sorted(act.moment for act in acts)
+
+    def test_who_has_had_everything_takes_nothing(self):
+        crowd = tastes()
+        crowd.had[:] = True
+        visit = crowd.visits(0)[0]
+        assert crowd.unasked(0, crowd.begins(1)) == []
+        answer = crowd.answer(visit, "r", crowd.world.item_ids[:10])
+        assert (answer.reward, answer.best, answer.acts) == (0, 0, [])
 
     def test_visits_are_the_same_whatever_was_shown(self):
         one, other = tastes(), tastes()
@@ -58,6 +69,17 @@ class TestTastes:
         again = crowd.answer(visit, "request", sorted(taken))
         assert (again.reward, again.acts) == (0, [])
         assert tastes().answer(visit, "request", best[::-1]).reward < answer.reward
+
+    def test_who_takes_from_a_slate_takes_as_much_less_otherwise(self):
+        alone, shown = tastes(items=200), tastes(items=200)
+        taken = [act for visit in shown.visits(0) for act in shown.answer(visit, "r", shown.world.item_ids[:10]).acts]
+        assert taken
+        alone_acts, shown_acts = (
+            [act for day in range(4) for act in crowd.unasked(day, crowd.begins(day + 1))] for crowd in (alone, shown)
+        )
+        left = Counter(act.user_id for act in alone_acts)
+        skipped = sum(min(left[user], count) for user, count in Counter(act.user_id for act in taken).items())
+        assert len(alone_acts) - len(shown_acts) == skipped
 
     def test_rewards_are_the_expected_number_of_acts(self):
         crowd = tastes(visits=30.0)

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from recloop.data.tables import Tables
+import polars as pl
+
+from recloop.columns import EVENT, ITEM, TIME, USER
+from recloop.data.tables import TIMESTAMP, Tables, canonical_interactions
 
 DAY = 86_400_000_000
 """In microseconds."""
@@ -44,6 +47,17 @@ class Act:
         own = {"event_id": self.event_id, "user_id": self.user_id, "item_id": self.item_id, "event": self.event}
         more = {"value": self.value, "request_id": self.request_id}
         return own | {"timestamp": self.moment / 1e6} | {name: what for name, what in more.items() if what is not None}
+
+
+def frame_of(acts: Sequence[Act]) -> pl.DataFrame:
+    """Acts as canonical interactions."""
+    columns = {
+        USER: pl.Series([act.user_id for act in acts], dtype=pl.String),
+        ITEM: pl.Series([act.item_id for act in acts], dtype=pl.String),
+        TIME: pl.Series([act.moment for act in acts], dtype=pl.Int64).cast(TIMESTAMP),
+        EVENT: pl.Series([act.event for act in acts], dtype=pl.String),
+    }
+    return canonical_interactions(pl.DataFrame(columns), "the crowd")
 
 
 @dataclass(frozen=True, kw_only=True)

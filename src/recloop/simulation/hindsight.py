@@ -8,6 +8,7 @@ retraining can know more.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,24 +16,55 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from recloop.columns import EVENT, ITEM, TIME, USER
+from recloop.columns import ITEM, TIME, USER
 from recloop.data.sequences import Contexts
-from recloop.data.tables import TIMESTAMP, canonical_interactions
 from recloop.data.vocabulary import UNKNOWN, Vocabulary
 from recloop.evaluation.contenders import fit
 from recloop.models.base import Model
-from recloop.simulation.crowd import Act, Visit
+from recloop.simulation.crowd import Act, Visit, frame_of
 from recloop.simulation.tastes import TasteCrowd
 
 
 @dataclass(frozen=True)
-class _Rival:
-    """A model, its catalogue as numbers of the world's items (n,), and from when on histories count."""
+class Rival:
+    """A fitted model that answers visitors whose past is known to the last event.
+
+    Attributes:
+        model: the model.
+        catalogue: what it knows.
+        since: from when on events count, microseconds since 1970 UTC.
+    """
 
     model: Model
     catalogue: Vocabulary
-    items: NDArray[np.int64]
-    since: int
+    since: int = 0
+
+    @cached_property
+    def items(self) -> NDArray[np.int64]:
+        """The catalogue as numbers of the world's items, (n,)."""
+        return np.array([int(item[1:]) for item in self.catalogue.ids], dtype=np.int64)
+
+    def slate(self, past: Sequence[tuple[str, int]], had: NDArray[np.bool_], k: int) -> NDArray[np.int64]:
+        """The best `k` items, as numbers of the world.
+
+        Args:
+            past: items and moments, in time order.
+            had: which of the world's items not to show, (I,).
+            k: how many.
+        """
+        moments = np.array([moment for _, moment in past], dtype=np.int64)
+        items = self.catalogue.encode([item for item, _ in past])
+        known = (items != UNKNOWN) & (moments >= self.since)
+        context = Contexts(
+            offsets=np.array([0, known.sum()]),
+            items=items[known],
+            timestamps=moments[known],
+            values=np.ones(known.sum(), dtype=np.float32),
+        )
+        with torch.inference_mode():
+            scores = self.model.score(context)[0].cpu().numpy()
+        order = np.argsort(-np.where(had[self.items], -np.inf, scores), kind="stable")
+        return self.items[order[:k]]
 
 
 class Hindsight:
@@ -49,7 +81,7 @@ class Hindsight:
         self._crowd, self._training = crowd, training
         self._events: list[pl.DataFrame] = []
         self._histories: dict[str, list[tuple[str, int]]] = {}
-        self._rivals: dict[str, _Rival] = {}
+        self._rivals: dict[str, Rival] = {}
         self._earned: dict[str, list[float]] = {}
         self._remember(crowd.past().interactions)
 
@@ -72,31 +104,12 @@ class Hindsight:
         appeal, had = self._crowd.appeal(user, visit.moment), self._crowd.had[user]
         past = self._histories.get(visit.user_id, [])
         for name, rival in self._rivals.items():
-            moments = np.array([moment for _, moment in past], dtype=np.int64)
-            items = rival.catalogue.encode([item for item, _ in past])
-            known = (items != UNKNOWN) & (moments >= rival.since)
-            context = Contexts(
-                offsets=np.array([0, known.sum()]),
-                items=items[known],
-                timestamps=moments[known],
-                values=np.ones(known.sum(), dtype=np.float32),
-            )
-            with torch.inference_mode():
-                scores = rival.model.score(context)[0].cpu().numpy()
-            left = rival.items[np.argsort(-np.where(had[rival.items], -np.inf, scores), kind="stable")]
-            slate = left[: self._crowd.config.slate]
+            slate = rival.slate(past, had, self._crowd.config.slate)
             self._earned.setdefault(name, []).append(float(self._crowd.watched[: len(slate)] @ appeal[slate]))
 
     def learn(self, acts: Sequence[Act]) -> None:
         """Remember what people did."""
-        if acts:
-            rows = {
-                USER: [act.user_id for act in acts],
-                ITEM: [act.item_id for act in acts],
-                TIME: pl.Series([act.moment for act in acts]).cast(TIMESTAMP),
-                EVENT: [act.event for act in acts],
-            }
-            self._remember(canonical_interactions(pl.DataFrame(rows), "the crowd"))
+        self._remember(frame_of(acts))
 
     def evening(self) -> dict[str, float]:
         """The mean reward of each rival on this day."""
@@ -107,6 +120,6 @@ class Hindsight:
         for user, item, moment in events.select(USER, ITEM, pl.col(TIME).cast(pl.Int64)).iter_rows():
             self._histories.setdefault(user, []).append((item, moment))
 
-    def _fitted(self, name: str, events: pl.DataFrame, since: int) -> _Rival:
+    def _fitted(self, name: str, events: pl.DataFrame, since: int) -> Rival:
         model, catalogue = fit(name, self._training.get(name), events, device=torch.device("cpu"))
-        return _Rival(model, catalogue, np.array([int(item[1:]) for item in catalogue.ids]), since)
+        return Rival(model, catalogue, since)

@@ -34,7 +34,8 @@ def write(out: Path, regimes: Sequence[str], *, shift: int | None) -> dict[str, 
     """
     visits = {regime: _judged(read_parquet(out / regime / VISITS)) for regime in regimes}
     nights = {regime: read_json(out / regime / NIGHTS)["nights"] for regime in regimes}
-    hindsight = read_json(out / "closed" / HINDSIGHT)["days"] if (out / "closed" / HINDSIGHT).is_file() else None
+    known = "closed" in regimes and (out / "closed" / HINDSIGHT).is_file()
+    hindsight = read_json(out / "closed" / HINDSIGHT)["days"] if known else None
     found: dict[str, Any] = {
         "days": {regime: _by_day(frame) for regime, frame in visits.items()},
         "nights": nights,

@@ -2,25 +2,24 @@
 
 They take items by themselves, as the world says, and besides ask for recommendations. Somebody looks at place j of a
 slate with probability ``1 / log2(1 + j)`` and then takes item i with probability ``appeal * exp(a_i - max a)``: the
-world's affinity a, against the best item that they have not had. Nobody takes an item twice. The *reward* of a slate is
-the expected number of items taken from it, so it carries no chance of its own.
+world's affinity a, against the best item that they have not had. Nobody takes an item twice, and whoever has taken some
+from a slate takes as many less by themselves, so that people are equally active on every day. The *reward* of a slate
+is the expected number of items taken from it, so it carries no chance of its own.
 """
 
 from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
-from recloop.columns import EVENT, ITEM, TIME, USER, VALUE
 from recloop.config import Config, Seed
-from recloop.data.tables import Tables, canonical_interactions
-from recloop.simulation.crowd import DAY, Act, Answer, Visit
+from recloop.data.tables import Tables
+from recloop.simulation.crowd import DAY, Act, Answer, Visit, frame_of
 from recloop.sources import SourceContext
 from recloop.sources.synthetic import Config as WorldConfig
-from recloop.sources.synthetic import World
+from recloop.sources.synthetic import World, draw
 
 _ACT = "click"
 
@@ -46,7 +45,7 @@ class TasteConfig(Config):
     history_days: int = Field(default=30, ge=1)
     days: int = Field(default=20, ge=1)
     shift: int | None = Field(default=10, ge=1)
-    sessions: float = Field(default=60, gt=0)
+    sessions: float = Field(default=30, gt=0)
     session_length: float = Field(default=5, ge=1)
     visits: float = Field(default=0.5, gt=0)
     slate: int = Field(default=10, ge=1)
@@ -80,12 +79,18 @@ class TasteCrowd:
     def __init__(self, config: TasteConfig, context: SourceContext) -> None:
         self.config, self.world = config, config.world()
         self.days = config.days
-        self._events = self._taken(context)
-        self._next = int((self._events["moment"] < self.begins(0)).sum())
+        users, moments, self._leanings, sessions = self.world.sessions(np.random.default_rng([config.seed, 0]))
+        order = np.argsort(moments, kind="stable")
+        self._users, self._moments, self._sessions = users[order], moments[order], sessions[order]
+        self._next = 0
         self.had = np.zeros((config.users, config.items), dtype=np.bool_)
         """What each user has taken so far, (U, I)."""
-        past = self._events[: self._next]
-        self.had[past["user"], past["item"]] = True
+        self._found = np.zeros(config.users, dtype=np.int64)
+        """Items that each user has taken from slates and not yet made up for, (U,)."""
+        taken: list[Act] = []
+        for day in context.progress(range(-config.history_days, 0), "living through the past"):
+            taken += self.unasked(day, self.begins(day + 1))
+        self._past = frame_of(taken)
 
     @cached_property
     def watched(self) -> NDArray[np.float64]:
@@ -93,19 +98,8 @@ class TasteCrowd:
         return 1 / np.log2(2 + np.arange(self.config.slate))
 
     def past(self) -> Tables:
-        """What people took by themselves before the first day, and the catalogue."""
-        rows = self._events[: int((self._events["moment"] < self.begins(0)).sum())]
-        users, items = pl.Series(self.world.user_ids), pl.Series(self.world.item_ids)
-        frame = pl.DataFrame(
-            {
-                USER: users.gather(rows["user"]),
-                ITEM: items.gather(rows["item"]),
-                TIME: rows["moment"].cast(pl.Datetime("us", "UTC")),
-                EVENT: pl.repeat(_ACT, rows.height, eager=True),
-                VALUE: pl.repeat(1.0, rows.height, dtype=pl.Float32, eager=True),
-            }
-        )
-        return Tables(interactions=canonical_interactions(frame, "tastes"))
+        """What people took by themselves before the first day."""
+        return Tables(interactions=self._past)
 
     def begins(self, day: int) -> int:
         """The first moment of a day."""
@@ -131,6 +125,7 @@ class TasteCrowd:
         drawn = np.random.default_rng([self.config.seed, 2, visit.number]).random(self.config.slate)
         taken = items[drawn[: len(items)] < chances]
         self.had[user, taken] = True
+        self._found[user] += len(taken)
         acts = [
             Act(
                 event_id=f"v{visit.number}-{item}",
@@ -148,27 +143,40 @@ class TasteCrowd:
     def appeal(self, user: int, moment: int) -> NDArray[np.float64]:
         """The probability that a user takes each item once they look at it, (I,)."""
         liking = np.where(self.had[user], -np.inf, self.world.affinity([user], moment)[0])
-        return self.config.appeal * np.exp(liking - liking.max())
+        highest = liking.max()
+        return self.config.appeal * np.exp(liking - highest) if np.isfinite(highest) else np.zeros_like(liking)
 
     def unasked(self, day: int, until: int) -> list[Act]:
-        """What people take by themselves until a moment, but for what they had already."""
-        last = min(until, self.begins(day + 1))
-        stop = int(np.searchsorted(self._events["moment"].to_numpy(), last))
+        """What people take by themselves until a moment."""
+        stop = int(np.searchsorted(self._moments, min(until, self.begins(day + 1))))
         acts: list[Act] = []
         for number in range(self._next, stop):
-            user, item, moment = self._events.row(number)
-            if not self.had[user, item]:
-                self.had[user, item] = True
-                ids = {"user_id": self.world.user_ids[user], "item_id": self.world.item_ids[item]}
-                acts.append(Act(event_id=f"o{number}", event=_ACT, moment=moment, **ids))
+            user = int(self._users[number])
+            if self._found[user]:
+                self._found[user] -= 1
+                continue
+            item = self._chosen(number, user)
+            if item is None:
+                continue
+            self.had[user, item] = True
+            acts.append(
+                Act(
+                    event_id=f"o{number}",
+                    user_id=self.world.user_ids[user],
+                    item_id=self.world.item_ids[item],
+                    event=_ACT,
+                    moment=int(self._moments[number]),
+                )
+            )
         self._next = max(self._next, stop)
         return acts
 
-    def _taken(self, context: SourceContext) -> pl.DataFrame:
-        """Users and items by number, and moments, in time order."""
-        events = self.world.interactions(context)
-        number = pl.col(USER).str.slice(1).cast(pl.Int64).alias("user")
-        item = pl.col(ITEM).str.slice(1).cast(pl.Int64).alias("item")
-        return events.select(number, item, pl.col(TIME).cast(pl.Int64).alias("moment")).sort(
-            "moment", maintain_order=True
-        )
+    def _chosen(self, number: int, user: int) -> int | None:
+        """What a user takes of what they have not had, if there is any, leaning as they do in this session."""
+        when = self._moments[number : number + 1]
+        leaning = self.world.config.focus * self._leanings[self._sessions[number]]
+        liking = self.world.liking(self.world.tastes([user], when) + leaning, when)
+        liking[0, self.had[user]] = -np.inf
+        if not np.isfinite(liking).any():
+            return None
+        return int(draw(liking, np.random.default_rng([self.config.seed, 3, number]))[0])

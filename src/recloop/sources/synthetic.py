@@ -166,11 +166,11 @@ class World:
         The best possible ranking of the items for a user sorts by it.
         """
         times = np.asarray(times, dtype=np.int64)
-        return self._liking(self.tastes(users, times), np.broadcast_to(times, np.shape(users)))
+        return self.liking(self.tastes(users, times), np.broadcast_to(times, np.shape(users)))
 
     def choose(self, users: ArrayLike, times: ArrayLike, rng: np.random.Generator) -> Ints:
         """Draw one item for each user (B,) with probability proportional to exp(affinity), int64 (B,)."""
-        return _draw(self.affinity(users, times), rng)
+        return draw(self.affinity(users, times), rng)
 
     def ratings(self, users: ArrayLike, items: ArrayLike, times: ArrayLike, rng: np.random.Generator) -> Floats:
         """Ratings from 1 to 5 that users (B,) give items (B,): 3.5 + 1.5 * <p, q> + noise, rounded, (B,)."""
@@ -196,13 +196,13 @@ class World:
     def interactions(self, context: SourceContext) -> pl.DataFrame:
         """Let every user live through their sessions."""
         rng = self._rng("events")
-        users_E, times_E, leanings_SD, session_E = self._sessions(rng)
+        users_E, times_E, leanings_SD, session_E = self.sessions(rng)
         rows = max(1, _CELLS // self.config.items)
         parts = [slice(first, first + rows) for first in range(0, len(users_E), rows)]
         chosen: list[Ints] = [np.empty(0, dtype=np.int64)]
         for part in context.progress(parts, "living through sessions"):
             tastes = self.tastes(users_E[part], times_E[part]) + self.config.focus * leanings_SD[session_E[part]]
-            chosen.append(_draw(self._liking(tastes, times_E[part]), rng))
+            chosen.append(draw(self.liking(tastes, times_E[part]), rng))
         items_E = np.concatenate(chosen)
         frame = pl.DataFrame(
             {
@@ -216,8 +216,12 @@ class World:
         kept = [USER, ITEM, TIME] if self.config.repeats else [USER, ITEM]
         return frame.sort(TIME, maintain_order=True).unique(kept, keep="first", maintain_order=True)
 
-    def _sessions(self, rng: np.random.Generator) -> tuple[Ints, Ints, Floats, Ints]:
-        """Users (E,), times (E,) within the time covered, leanings (S, D) and the session of each event (E,)."""
+    def sessions(self, rng: np.random.Generator) -> tuple[Ints, Ints, Floats, Ints]:
+        """Draw when everybody chooses: users (E,), times (E,), leanings (S, D) and the session of each choice (E,).
+
+        A session's choices stand together in time order; sessions are in no order. A taste in a session is the user's
+        plus `focus` times the session's leaning.
+        """
         activity_U = np.exp(0.5 * rng.standard_normal(self.config.users) - 0.125)
         user_S = np.repeat(np.arange(self.config.users), rng.poisson(self.config.sessions * activity_U))
         first_S = rng.integers(self.start, self.end, len(user_S))
@@ -232,7 +236,8 @@ class World:
         leanings_SD = _directions(rng, len(user_S), self.config.dimensions)
         return user_S[session_E][kept], times_E[kept], leanings_SD, session_E[kept]
 
-    def _liking(self, tastes_BD: Floats, times_B: Ints) -> Floats:
+    def liking(self, tastes_BD: Floats, times_B: Ints) -> Floats:
+        """How much people with these tastes (B, D) like every item at times (B,), (B, I); -inf before it appears."""
         liking_BI = self.config.taste * np.sqrt(self.config.dimensions) * (tastes_BD @ self.places_ID.T)
         return np.where(self.appears <= times_B[:, None], liking_BI + self.popularity, -np.inf)
 
@@ -255,7 +260,7 @@ class World:
         return np.random.default_rng([self.config.seed, *purpose.encode()])
 
 
-def _draw(liking_BI: Floats, rng: np.random.Generator) -> Ints:
+def draw(liking_BI: Floats, rng: np.random.Generator) -> Ints:
     """One item a row from the softmax: the first whose share, added to those before it, exceeds a uniform number."""
     shares_BI = np.exp(liking_BI - liking_BI.max(axis=1, keepdims=True))
     sums_BI = np.cumsum(shares_BI, axis=1)

@@ -1,0 +1,141 @@
+"""How often the loop retrains while nothing has changed: worlds whose tastes never move, looked at every night.
+
+    python -m benchmarks.quiet_days
+
+The worlds, their people, the drift checks, the click rates and the decision are those of `recloop simulate`, by the
+same functions; slates come from the model in this process instead of a service, and no night retrains, so the champion
+ages for the whole time. Writes `benchmarks/quiet_days.json` and `benchmarks/QUIET_DAYS.md`.
+"""
+
+import json
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import polars as pl
+import torch
+
+from recloop.columns import ITEM, TIME, USER
+from recloop.config import parse
+from recloop.data.splits import SplitConfig, split
+from recloop.data.vocabulary import UNKNOWN, Vocabulary
+from recloop.drift.config import DriftConfig
+from recloop.drift.detect import detect
+from recloop.drift.windows import cut
+from recloop.evaluation.contenders import fit
+from recloop.loop.clicks import SETTLED, SLATES, compare
+from recloop.loop.decision import ClickRates, Inputs, MonitorConfig, decide
+from recloop.simulation.crowd import Act, frame_of
+from recloop.simulation.hindsight import Rival
+from recloop.simulation.project import TASTES
+from recloop.simulation.tastes import TasteConfig, TasteCrowd
+from recloop.sources import SourceContext
+
+FOLDER = Path("benchmarks")
+SEEDS, DAYS, MODELS = 20, 10, ("als", "ease")
+LEAST = 300
+"""Fewest slates in a third, as `click_rates` has it."""
+
+
+def main() -> None:
+    """Live through all worlds and write both files."""
+    begun, rows = time.monotonic(), list[dict[str, Any]]()
+    for seed in range(SEEDS):
+        for model in MODELS:
+            rows.append(live(seed, model))
+            print(rows[-1], f"{time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+    report = {"days": DAYS, "worlds": rows}
+    (FOLDER / "quiet_days.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    (FOLDER / "QUIET_DAYS.md").write_text(page(rows), encoding="utf-8")
+
+
+def live(seed: int, name: str, **changes: Any) -> dict[str, Any]:
+    """The nights of one world, with this model in charge, on which the loop would have retrained, and why."""
+    config = TasteConfig(seed=seed, days=DAYS, shift=None, **changes)
+    context = SourceContext(root=Path(), data=Path(), cache=Path(), progress=lambda steps, _: steps)
+    crowd = TasteCrowd(config, context)
+    events = crowd.past().interactions
+    training = split(events, parse(SplitConfig, TASTES["split"], "split")).train
+    model, catalogue = fit(name, TASTES["train"][name], training, device=torch.device("cpu"))
+    rival = Rival(model, catalogue)
+    histories: dict[str, list[tuple[str, int]]] = {}
+    slates: list[dict[str, Any]] = []
+    alarms: list[dict[str, Any]] = []
+    drift_config = parse(DriftConfig, TASTES["drift"], "drift")
+    rules = parse(MonitorConfig, TASTES["monitor"], "monitor")
+    window = cast("tuple[datetime, datetime]", (training[TIME].min(), training[TIME].max()))
+    _remember(histories, events)
+    for day in range(DAYS):
+        acts: list[Act] = []
+        for visit in crowd.visits(day):
+            own = crowd.unasked(day, visit.moment)
+            acts += own
+            _remember(histories, frame_of(own))
+            user = int(visit.user_id[1:])
+            shown = rival.slate(histories.get(visit.user_id, []), crowd.had[user], config.slate)
+            answer = crowd.answer(visit, "", [crowd.world.item_ids[item] for item in shown])
+            acts += answer.acts
+            _remember(histories, frame_of(answer.acts))
+            slates.append({USER: visit.user_id, TIME: visit.moment, "acted": bool(answer.acts)})
+        late = crowd.unasked(day, crowd.begins(day + 1))
+        _remember(histories, frame_of(late))
+        events = pl.concat([events, frame_of([*acts, *late])]).sort(TIME, USER, ITEM)
+        now = crowd.begins(day + 1) - 1
+        drift = detect(*cut(events, window, drift_config.window_days), drift_config, (model, catalogue))
+        looked = Inputs(
+            new_events=events.height,
+            watermark=0,
+            drift=drift.verdict,
+            drift_looks=int(drift.verdict == "drift"),
+            unknown_share=_unknown(frame_of([*acts, *late]), catalogue),
+            clicks=_clicks(slates, now),
+        )
+        outcome = decide(looked, rules, now=now)
+        if outcome.verdict == "retrain":
+            drifted = [check.name for check in drift.checks if check.drifted]
+            alarms.append({"day": day, "triggers": [t.name for t in outcome.triggers if t.fires], "checks": drifted})
+    return {"seed": seed, "model": name, "alarms": alarms}
+
+
+def _unknown(events: pl.DataFrame, catalogue: Vocabulary) -> float:
+    return float(np.mean(catalogue.encode(events[ITEM]) == UNKNOWN))
+
+
+def _clicks(slates: list[dict[str, Any]], now: int) -> ClickRates | None:
+    """What `click_rates` finds in the store."""
+    settled = [slate for slate in slates[-SLATES:] if slate[TIME] <= now - SETTLED]
+    third = len(settled) // 3
+    return None if third < LEAST else compare(pl.DataFrame(settled[:third]), pl.DataFrame(settled[-third:]))
+
+
+def _remember(histories: dict[str, list[tuple[str, int]]], events: pl.DataFrame) -> None:
+    for user, item, moment in events.select(USER, ITEM, pl.col(TIME).cast(pl.Int64)).iter_rows():
+        histories.setdefault(user, []).append((item, moment))
+
+
+def page(rows: list[dict[str, Any]]) -> str:
+    """The Markdown page of a report's rows."""
+    nights = sum(len(row["alarms"]) for row in rows)
+    worlds = sum(bool(row["alarms"]) for row in rows)
+    lines = [
+        "# Quiet days",
+        "",
+        f"`python -m benchmarks.quiet_days`: {SEEDS} worlds of `recloop simulate` whose tastes never move, {DAYS} days",
+        f"each, with {MODELS[0]} or {MODELS[1]} in charge for the whole time. On {nights} of",
+        f"{len(rows) * DAYS} nights, in {worlds} of {len(rows)} runs, the loop would have retrained without need.",
+        "",
+        "| world | in charge | night after day | because of | drift checks |",
+        "| ---: | --- | ---: | --- | --- |",
+    ]
+    for row in rows:
+        for alarm in row["alarms"]:
+            why, checks = ", ".join(alarm["triggers"]), ", ".join(alarm["checks"])
+            lines.append(f"| {row['seed']} | {row['model']} | {alarm['day']} | {why} | {checks} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
