@@ -116,4 +116,7 @@ def _build(working: Project) -> str:
     status, last = project.run(command, working, env=env, folder=working.root, log=get_run_logger())
     if status:
         raise RecloopError(f"'bentoml build' ended with status {status} ({last}); its log says more.")
-    return f"Built {last.removeprefix('__tag__:')}."
+    tag = last.removeprefix("__tag__:")
+    with Store.open(root=working.root) as store:
+        deployments.note_bento(working.root, store, tag)
+    return f"Built {tag}."

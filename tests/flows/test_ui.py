@@ -1,5 +1,6 @@
 """The Prefect UI in a real browser: start `train` from its form, see it end, see its leaderboard."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,5 +84,8 @@ def test_train_and_deploy_from_the_ui_on_the_real_project(page: Page, tmp_path: 
         for action, done in (("promote", "is in charge now."), ("build", "Built recloop:")):
             ended = server.finished(server.start("deploy", action=action, reason="it won"))
             assert done in ended["state"]["message"]
+        state = json.loads(project.recloop("status", "--json").stdout)
+        (chain,) = state["chain"].values()
+        assert f"Built {chain['bento']}." == ended["state"]["message"]
     assert project.params()["train"]["models"] == ["popularity", "ease"]
     assert project.dvc("status").stdout == "Data and pipelines are up to date.\n"

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from recloop.errors import BundleError, StoreError
-from recloop.loop.deployments import carry_out, promote, rollback, status, why_spent
+from recloop.loop.deployments import carry_out, note_bento, promote, rollback, status, why_spent
 from recloop.loop.traffic import begin_canary, begin_shadow, end
 from recloop.store import Store
 from tests.loop.test_deployments import package, pointer
@@ -32,11 +32,14 @@ def test_a_canary_is_kept_and_recorded_and_the_champion_stays(tmp_path: Path, st
     assert pointer(tmp_path)["bundle"] == champion
     store.decide("monitor", "wait", {"drift": "stable"})
     store.decide("canary", "go on", {})
+    note_bento(tmp_path, store, "recloop:first")
+    note_bento(tmp_path, store, "recloop:second")
     state = status(tmp_path, store)
     assert state["agree"]
     assert state["champion"]["bundle"] == champion
     assert set(state["chain"]) == {champion, bundle}
     assert state["chain"][champion]["drift"] == "stable"
+    assert {name: part["bento"] for name, part in state["chain"].items()} == {champion: None, bundle: "recloop:second"}
     assert (state["chain"][bundle]["model"], state["chain"][bundle]["git_revision"]) == ("als", None)
     again = begin_canary(tmp_path, store, share=0.05, reason="Again.")
     assert (again.changed, len(store.deployments())) == (False, 2)

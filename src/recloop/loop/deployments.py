@@ -24,6 +24,8 @@ from recloop.store.traffic import plan
 
 BUNDLE = Path("artifacts/bundle")
 BUNDLES = Path("artifacts/bundles")
+BENTO = "bento"
+_BENTOS = 100
 CHAIN = ("model", "git_revision", "data", "params", "validation", "metrics", "decision")
 POINTER = Path("artifacts/champion/champion.json")
 
@@ -165,8 +167,9 @@ def status(root: Path, store: Store) -> dict[str, Any]:
     Keys: `champion` (the deployment in force, or None), `canary` and `shadow` (see `store.traffic`, or None), `pointer`
     (the pointer's content, or None where there is none to be read), `agree` (whether champion and pointer name the same
     bundle), `history` (all deployments, oldest first), `events` (how many are stored), `decision` (the latest, or
-    None), `chain` (where each bundle in traffic comes from, by id: `CHAIN` of its manifest, and the drift of
-    the champion at the monitor's last look; None where not known), `store` (its URL without the password).
+    None), `chain` (where each bundle in traffic comes from, by id: `CHAIN` of its manifest, the drift of the champion
+    at the monitor's last look, and the tag of the Bento built of it last; None where not known), `store` (its URL
+    without the password).
 
     Raises:
         StoreError: the store cannot be reached.
@@ -178,12 +181,16 @@ def status(root: Path, store: Store) -> dict[str, Any]:
     pointer = _read_pointer(root)
     decisions, looks = store.decisions(limit=1), store.decisions(limit=1, kind="monitor")
     drift = looks[0].record.get("drift") if looks else None
+    bentos = {row.record["bundle"]: row.record["tag"] for row in reversed(store.decisions(limit=_BENTOS, kind=BENTO))}
     return {
         "store": store.url,
         "champion": champion,
         "canary": current.canary and asdict(current.canary),
         "shadow": current.shadow and asdict(current.shadow),
-        "chain": {bundle: _chain(root, bundle, drift) for bundle in sorted(current.bundles)},
+        "chain": {
+            bundle: _chain(root, bundle) | {"drift": drift, "bento": bentos.get(bundle)}
+            for bundle in sorted(current.bundles)
+        },
         "pointer": pointer,
         "agree": (champion and champion["bundle"]) == (pointer and pointer["bundle"]),
         "history": history,
@@ -192,12 +199,17 @@ def status(root: Path, store: Store) -> dict[str, Any]:
     }
 
 
-def _chain(root: Path, bundle: str, drift: str | None) -> dict[str, Any]:
+def note_bento(root: Path, store: Store, tag: str) -> None:
+    """Record the tag of a Bento that was built of the packaged bundle."""
+    store.decide(BENTO, "built", {"bundle": read_manifest(root / BUNDLE)["id"], "tag": tag})
+
+
+def _chain(root: Path, bundle: str) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = read_manifest(root / BUNDLES / bundle)
     except BundleError:
         manifest = {}
-    return {name: manifest.get(name) for name in CHAIN} | {"drift": drift}
+    return {name: manifest.get(name) for name in CHAIN}
 
 
 def keep(source: Path, target: Path) -> None:
