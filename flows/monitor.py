@@ -39,7 +39,6 @@ from recloop.store import Store
 RETRAIN_EVENT = "recloop.monitor.retrain"
 RESOURCE = {"prefect.resource.id": "recloop.monitor", "prefect.resource.name": "monitor"}
 DRIFT = Path("artifacts/drift/drift.json")
-VALIDATION = Path("artifacts/validation/validation.json")
 SPLIT = Path("artifacts/split/split.json")
 CLEAN = Path("artifacts/clean/interactions.parquet")
 _LOOKED_AT = 100_000
@@ -147,11 +146,11 @@ def _new_events(root: Path, store: Store) -> tuple[int, int, float | None]:
 
 def _unlearned(root: Path) -> int:
     """Valid events that came after the last split."""
-    if not (root / SPLIT).is_file() or not (root / VALIDATION).is_file():
+    if not (root / SPLIT).is_file() or not (root / CLEAN).is_file():
         return 0
     summary = read_json(root / SPLIT)
     learned = sum(summary[f"{part}_rows"] for part in ("train", "valid", "test"))
-    return max(0, read_json(root / VALIDATION)["rows"]["interactions"] - learned)
+    return max(0, pl.scan_parquet(root / CLEAN).select(pl.len()).collect().item() - learned)
 
 
 def _unknown_share(root: Path, newest: int) -> float | None:

@@ -16,6 +16,7 @@ from recloop.progress import track
 ARTIFACTS = Path("artifacts")
 SPLIT = ARTIFACTS / "split"
 CLEAN = ARTIFACTS / "clean"
+PROMPTED = CLEAN / "prompted.parquet"
 
 
 def read_questions(config: EvaluateConfig) -> Questions:
@@ -29,6 +30,8 @@ def read_questions(config: EvaluateConfig) -> Questions:
         max_examples=config.max_examples,
         seed=config.seed,
         people=read_attributes(CLEAN).users,
+        prompted=read_parquet(PROMPTED) if config.prompted != "ask" and PROMPTED.is_file() else None,
+        must_leave_out=config.prompted == "leave_out",
     )
 
 
@@ -48,7 +51,8 @@ def main(name: str) -> None:
     write_parquet(evaluation.slates, folder / "slates.parquet")
     write_json({"evaluate_seconds": seconds, "latency_ms": latency}, ARTIFACTS / "timings" / f"{name}.json")
     shown = ", ".join(f"{metric} {value:.4f}" for metric, value in list(evaluation.metrics.items())[:4])
-    print(f"{name}: {shown} over {evaluation.users.height} users and {evaluation.examples} questions")
+    left_out = f"; {evaluation.left_out} that followed from slates were not asked" if evaluation.left_out else ""
+    print(f"{name}: {shown} over {evaluation.users.height} users and {evaluation.examples} questions{left_out}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipelines import run
 from recloop import clock
 from recloop.config import load_params, parse, section
-from recloop.data.tables import read_tables, write_json, write_parquet
+from recloop.data.tables import read_prompted, read_tables, write_json, write_parquet
 from recloop.expectations.history import fingerprint, previous_rows, remember
 from recloop.expectations.validation import ValidateConfig, validate
 
@@ -34,6 +34,7 @@ def main() -> None:
     validation.require()
     for name, frame in validation.clean.present().items():
         write_parquet(frame, CLEAN / f"{name}.parquet")
+    write_parquet(read_prompted(DATA), CLEAN / "prompted.parquet")
     remember(HISTORY, data, validation.report["rows"])
     rows = validation.report["rows"]["interactions"]
     print(f"{rows} interactions validated, {validation.report['quarantined']} rows quarantined, report in {REPORT}")

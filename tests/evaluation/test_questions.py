@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recloop.columns import ITEM
+from recloop.columns import EVENT_KEY, ITEM
 from recloop.data.splits import examples
 from recloop.data.vocabulary import UNKNOWN, Vocabulary
 from recloop.errors import DataError
@@ -132,3 +132,42 @@ def test_the_fingerprint_tells_questions_apart(parts: Parts) -> None:
     }
     assert len(prints) == 6
     assert ask(train, valid, test, targets="successive").fingerprint() in prints
+
+
+class TestPrompted:
+    """What followed from slates is context, and is not asked for."""
+
+    TRAIN = interactions([("a", "x", 1), ("b", "x", 2), ("c", "x", 3)])
+    TEST = interactions([("a", "y", 10), ("a", "z", 11), ("b", "y", 12), ("c", "w", 13)])
+
+    def asked(self, *prompted: tuple[str, str, int], must: bool = False) -> list[tuple[str, str, list[str]]]:
+        """User, target and context of each question."""
+        shown = interactions(list(prompted)).select(EVENT_KEY) if prompted else None
+        parts = self.TRAIN, self.TRAIN.clear(), self.TEST
+        questions = ask(*parts, targets="successive", prompted=shown, must_leave_out=must)
+        examples, items = questions.facts.examples, questions.items
+        assert questions.left_out == self.TEST.height - len(examples)
+        return [
+            (questions.users.ids[int(user)], items.ids[int(target)], items.decode(examples.contexts(n, n + 1).items))
+            for n, (user, target) in enumerate(zip(examples.users, examples.targets, strict=True))
+        ]
+
+    def test_it_stays_in_the_context_of_later_questions(self):
+        assert self.asked(("a", "y", 10)) == [
+            ("a", "z", ["x", "y"]),
+            ("b", "y", ["x"]),
+            ("c", "w", ["x"]),
+        ]
+
+    def test_without_it_all_is_asked(self):
+        assert len(self.asked()) == 4
+
+    def test_where_too_few_people_would_be_left_all_is_asked(self):
+        most = [("a", "y", 10), ("a", "z", 11), ("b", "y", 12)]
+        assert len(self.asked(*most)) == 4
+        assert self.asked(*most, must=True) == [("c", "w", ["x"])]
+
+    def test_with_nothing_left_the_remedy_is_named(self):
+        every = [("a", "y", 10), ("a", "z", 11), ("b", "y", 12), ("c", "w", 13)]
+        with pytest.raises(DataError, match=r"or evaluate\.prompted to ask"):
+            self.asked(*every, must=True)

@@ -27,13 +27,13 @@ with Path("runs.log").open("a") as runs:
     runs.write(f"{name}@{model}\\n" if model else f"{name}\\n")
 
 if name == "validate":
-    rows = sum(file.stat().st_size for file in Path("data").glob("*") if file.is_file())
+    rows, events = sum(file.stat().st_size for file in Path("data").glob("*") if file.is_file()), 0
     batches = sorted(Path("data").rglob("feedback-*.parquet"))
     if batches:
         import polars
 
         feedback = polars.concat([polars.read_parquet(file) for file in batches], how="diagonal")
-        rows += feedback.height
+        events = feedback.height
     refuse = bool(params["validate"].get("refuse"))
     write("validation/validation.json", {
         "success": not refuse, "rows": {"interactions": rows}, "quarantined": 2,
@@ -49,12 +49,12 @@ if name == "validate":
         raise RuntimeError("disk on fire")
     if params["validate"].get("crash_once") and Path("runs.log").read_text().count("validate") == 1:
         os.kill(os.getpid(), 9)
-    write("clean/rows.json", {"rows": rows})
+    write("clean/rows.json", {"rows": rows, "events": events})
     if batches:
         feedback.write_parquet(out / "clean/interactions.parquet")
 elif name == "split":
-    rows = json.loads((out / "clean/rows.json").read_text())["rows"]
-    write("split/split.json", {"train_rows": rows, "valid_rows": 0, "test_rows": 0})
+    events = json.loads((out / "clean/rows.json").read_text())["events"]
+    write("split/split.json", {"train_rows": events, "valid_rows": 0, "test_rows": 0})
 elif name == "train":
     time.sleep(params["train"].get("seconds", 0))
     write(f"models/{model}/model.json", {"model": model, "seed": params["train"]["seed"]})

@@ -43,6 +43,15 @@ def outputs(project: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_what_followed_from_slates_is_told(project: Path) -> None:
+    told = events(40).with_columns(request_id=pl.Series(["r"] * 3 + [None] * 37))
+    write_parquet(told, project / "data" / "interactions" / "a.parquet")
+    main()
+    prompted = pl.read_parquet(project / "artifacts/clean/prompted.parquet")
+    assert prompted.equals(events(40)[:3].select(prompted.columns).sort(prompted.columns))
+    assert pl.read_parquet(project / "artifacts/clean/interactions.parquet").equals(events(40))
+
+
 def test_it_writes_clean_tables_quarantine_report_and_pages(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_parquet(events(42, value=pl.lit(9.0)).tail(2), project / "data" / "interactions" / "b.parquet")
     main()
@@ -51,6 +60,7 @@ def test_it_writes_clean_tables_quarantine_report_and_pages(project: Path, capsy
     assert {name for name in first if "data_docs" not in name} == {
         "clean/interactions.parquet",
         "clean/items.parquet",
+        "clean/prompted.parquet",
         "quarantine.parquet",
         "validation/history.json",
         "validation/validation.json",

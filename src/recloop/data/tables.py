@@ -8,8 +8,8 @@
 | knowledge    | `head` str, `relation` str, `tail` str                                | no       |
 
 Interactions that follow from slates may have a further column, `request_id`. It is not among the canonical ones, and
-`read_tables` leaves it out. What was shown lies beside these tables in `impressions/*.parquet`, columns
-`columns.IMPRESSIONS`; since that is much, it is read in frames.
+`read_tables` leaves it out; `read_prompted` says which they are. What was shown lies beside these tables in
+`impressions/*.parquet`, columns `columns.IMPRESSIONS`; since that is much, it is read in frames.
 
 Rows are sorted and files are written with fixed settings, so equal content gives equal bytes on any machine that has
 the versions of the lock file.
@@ -27,7 +27,21 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recloop.columns import EVENT, HEAD, INTERACTIONS, ITEM, KNOWLEDGE, RATING, RELATION, TAIL, TIME, USER, VALUE
+from recloop.columns import (
+    EVENT,
+    EVENT_KEY,
+    HEAD,
+    INTERACTIONS,
+    ITEM,
+    KNOWLEDGE,
+    RATING,
+    RELATION,
+    REQUEST,
+    TAIL,
+    TIME,
+    USER,
+    VALUE,
+)
 from recloop.errors import DataError
 
 TIMESTAMP = pl.Datetime("us", "UTC")
@@ -179,6 +193,20 @@ def read_tables(folder: Path) -> Tables:
         interactions=pl.concat(frames).sort(TIME, USER, ITEM, EVENT, VALUE),
         **{name: read_parquet(path) for name, path in optional.items() if path.is_file()},
     )
+
+
+def read_prompted(folder: Path) -> pl.DataFrame:
+    """The interactions of a data folder that followed from a slate, by `columns.EVENT_KEY`, sorted and each once.
+
+    Raises:
+        DataError: a file is damaged or lacks a column.
+    """
+    found = [pl.DataFrame(schema={USER: pl.String, ITEM: pl.String, TIME: TIMESTAMP, EVENT: pl.String})]
+    for part in sorted((folder / "interactions").glob("*.parquet")):
+        if REQUEST in pq.read_schema(part).names:
+            frame = read_parquet(part).filter(pl.col(REQUEST).is_not_null())
+            found.append(canonical_interactions(frame, str(part)).select(EVENT_KEY))
+    return pl.concat(found).unique().sort(EVENT_KEY)
 
 
 def _timestamps(frame: pl.DataFrame, origin: str) -> pl.Expr:

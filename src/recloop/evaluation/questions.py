@@ -14,12 +14,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recloop.columns import ITEM, USER
+from recloop.columns import EVENT_KEY, ITEM, USER
 from recloop.data.sequences import Contexts, Examples
 from recloop.data.splits import Strategy, Targets, examples
 from recloop.data.vocabulary import UNKNOWN, Vocabulary
 from recloop.errors import DataError
 from recloop.evaluation.slices import Facts
+
+_LEAST_PEOPLE = 0.5
+"""Share of the people of the test window who must be left when what followed from slates is not asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,7 @@ class Questions:
         times: int64 (E,), when each question is asked, microseconds since 1970 UTC; its context is what lies before.
         available: how many questions there were before a sample was drawn.
         mask_seen: whether items of the context may not be recommended; targets among them were dropped.
+        left_out: events of the test window that are not asked for because they followed from a slate.
     """
 
     facts: Facts
@@ -41,6 +45,7 @@ class Questions:
     times: NDArray[np.int64]
     available: int
     mask_seen: bool
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.facts.examples)
@@ -90,6 +95,8 @@ def ask(
     max_examples: int | None = None,
     seed: int = 0,
     people: pl.DataFrame | None = None,
+    prompted: pl.DataFrame | None = None,
+    must_leave_out: bool = False,
 ) -> Questions:
     """The questions of a split's test part; train and validation, and test itself in its order of time, are context.
 
@@ -104,15 +111,20 @@ def ask(
             asked about completely, so the mean over users stays unbiased. `None` asks about all.
         seed: seeds the draw.
         people: the users table, for models that look at people's attributes.
+        prompted: events that followed from a slate, by `columns.EVENT_KEY`. They are context, and not asked for if that
+            leaves questions about at least half of the people: what was shown favours the model that chose it.
+        must_leave_out: do not ask for them, however few questions are left.
 
     Raises:
         DataError: there is nothing to ask.
     """
     everything = pl.concat([train, valid, test])
     items = Vocabulary(everything[ITEM])
+    own, shown = _unprompted(test, prompted, must=must_leave_out)
+    known = everything.head(train.height + valid.height)
     asked, users, account = examples(
-        everything.head(train.height + valid.height),
-        test,
+        known if strategy == "leave_last_out" else pl.concat([known, shown]),
+        own,
         items,
         mode=targets,
         mask_seen=mask_seen,
@@ -122,7 +134,8 @@ def ask(
     if not len(asked):
         raise DataError(
             "The test part of the split leaves no question, as every target was seen before; give newer data, a larger "
-            "test_fraction, or set evaluate.mask_seen to false."
+            "test_fraction, or set evaluate.mask_seen to false"
+            + (", or evaluate.prompted to ask." if shown.height else ".")
         )
     rows = _drawn(asked, max_examples, seed)
     return Questions(
@@ -136,7 +149,18 @@ def ask(
         times=account.times[rows],
         available=len(asked),
         mask_seen=mask_seen,
+        left_out=shown.height,
     )
+
+
+def _unprompted(test: pl.DataFrame, prompted: pl.DataFrame | None, *, must: bool) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What is asked for of the test part, and what of it is context alone."""
+    if prompted is None or prompted.is_empty():
+        return test, test.clear()
+    own = test.join(prompted, on=EVENT_KEY, how="anti", maintain_order="left")
+    if not must and own[USER].n_unique() < _LEAST_PEOPLE * test[USER].n_unique():
+        return test, test.clear()
+    return own, test.join(prompted, on=EVENT_KEY, how="semi", maintain_order="left")
 
 
 def _drawn(asked: Examples, max_examples: int | None, seed: int) -> NDArray[np.int64]:

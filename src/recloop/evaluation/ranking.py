@@ -9,7 +9,7 @@ Shapes: E examples, U users, I items of the catalogue, C categories, K places of
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -49,6 +49,9 @@ class EvaluateConfig(Config):
             per question is the one that is reported for each slice.
         k: how many items each stored slate holds.
         mask_seen: do not recommend what is in the context, and do not ask for it.
+        prompted: whether to ask for what followed from a slate. Such events are on what the champion chose to show, so
+            asking for them favours the champion, whoever is right: ``auto`` leaves them out if at least half of the
+            people of the test window have others, ``leave_out`` always does, and ``ask`` never.
         max_examples: ask at most about so many users as this many questions allow; null asks about all.
         max_slates: how many slates, evenly spaced over the questions, are stored.
         provider: the column of the items that names who provides each; without it, provider_share and provider_parity
@@ -61,6 +64,7 @@ class EvaluateConfig(Config):
     metrics: tuple[str, ...] = Field(default=METRICS, min_length=1)
     k: int = Field(default=10, ge=1)
     mask_seen: bool = True
+    prompted: Literal["auto", "leave_out", "ask"] = "auto"
     max_examples: int | None = Field(default=200_000, ge=1)
     max_slates: int = Field(default=1000, ge=0)
     provider: str | None = None
@@ -85,6 +89,7 @@ class Evaluation:
         examples: number of questions.
         available: number of questions before users were sampled.
         unknown: targets that are not in the model's catalogue: misses for it.
+        left_out: events of the test window that were not asked for because they followed from a slate.
         questions: fingerprint of the questions; evaluations can be compared only where it is equal.
     """
 
@@ -97,6 +102,7 @@ class Evaluation:
     examples: int
     available: int
     unknown: int
+    left_out: int
     questions: str
 
     def record(self) -> dict[str, Any]:
@@ -108,6 +114,7 @@ class Evaluation:
             "sampled": self.examples < self.available,
             "examples_available": self.available,
             "unknown_targets": self.unknown,
+            "prompted_left_out": self.left_out,
             "questions": self.questions,
             "metrics": self.metrics,
             "ci95": {name: list(interval) for name, interval in self.ci95.items()},
@@ -187,6 +194,7 @@ def evaluate(
         examples=len(questions),
         available=questions.available,
         unknown=int(np.count_nonzero(examples.targets == UNKNOWN)),
+        left_out=questions.left_out,
         questions=questions.fingerprint(),
     )
 

@@ -19,16 +19,15 @@ PAST = "past"
 
 TASTES: Mapping[str, Any] = {
     "validate": {},
-    "split": {"strategy": "temporal", "valid_fraction": 0.02, "test_fraction": 0.02},
+    "split": {"strategy": "temporal", "valid_fraction": 0.01, "test_fraction": 0.02},
     "train": {
-        "models": ["popularity", "item_knn", "als", "ease"],
+        "models": ["popularity", "als", "ease"],
         "seed": 0,
         "device": "cpu",
         "early_stopping": {"metric": "ndcg@10", "patience": 3},
-        "popularity": {},
-        "item_knn": {},
+        "popularity": {"half_life_days": 2},
         "als": {},
-        "ease": {"half_life_days": 16},
+        "ease": {"half_life_days": 4},
     },
     "evaluate": {},
     "gate": {},
