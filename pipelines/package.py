@@ -55,7 +55,7 @@ def _package(name: str, decision: Mapping[str, Any]) -> dict[str, Any]:
     parse(ServeConfig, section(params, "serve"), "params.yaml: serve")
     training = section(params, "train")
     trained = name in training["models"]
-    model, vocabulary, seed = _trained(name) if trained else _fitted(name, training)
+    model, vocabulary, seed, began_with = _trained(name) if trained else _fitted(name, training)
     interactions = read_parquet(CLEAN / "interactions.parquet")
     attributes = read_attributes(CLEAN)
     return write_bundle(
@@ -63,6 +63,7 @@ def _package(name: str, decision: Mapping[str, Any]) -> dict[str, Any]:
         model=model,
         vocabulary=vocabulary,
         seed=seed,
+        began_with=began_with,
         interactions=interactions,
         items=attributes.items,
         people=attributes.users,
@@ -70,15 +71,16 @@ def _package(name: str, decision: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def _trained(name: str) -> tuple[Model, Vocabulary, int]:
-    return *storage.load(MODELS / name), read_json(MODELS / name / storage.DESCRIPTION)["seed"]
+def _trained(name: str) -> tuple[Model, Vocabulary, int, str | None]:
+    description = read_json(MODELS / name / storage.DESCRIPTION)
+    return *storage.load(MODELS / name), description["seed"], description.get("began_with")
 
 
-def _fitted(name: str, training: Mapping[str, Any]) -> tuple[Model, Vocabulary, int]:
+def _fitted(name: str, training: Mapping[str, Any]) -> tuple[Model, Vocabulary, int, None]:
     """The baseline, fitted as the gate did, for a run that did not train it."""
     seed = training.get("seed", 0)
     own, known = training.get(name), read_attributes(CLEAN)
-    return *fit(name, own, read_parquet(TRAIN), known, device=torch.device("cpu"), seed=seed), seed
+    return *fit(name, own, read_parquet(TRAIN), known, device=torch.device("cpu"), seed=seed), seed, None
 
 
 def _record(

@@ -14,8 +14,10 @@ from recloop.training import checkpoint
 from recloop.training.config import model_config, train_config
 from recloop.training.inputs import read
 from recloop.training.loop import train
+from recloop.training.warm_start import Start
 
 ARTIFACTS = Path("artifacts")
+BUNDLES = ARTIFACTS / "bundles"
 PRETRAINED = ARTIFACTS / "pretrained.json"
 
 
@@ -26,23 +28,25 @@ def main(name: str) -> None:
     kind = models.find(name)
     items, data = read(ARTIFACTS, kind, config.early_stopping)
 
-    device, scratch = choose(config.device), ARTIFACTS / "checkpoints" / _checkpoint(name)
+    begun = read_json(PRETRAINED).get(name) if PRETRAINED.is_file() else None
+    # what began with another model is nothing to go on from
+    scratch = ARTIFACTS / "checkpoints" / (f"{name}-{begun}" if begun else name)
+    device = choose(config.device)
     model = kind(own, len(items), device)
-    curves = train(model, data, config, FitContext(device=device, seed=config.seed, progress=track), scratch)
-    storage.save(model, items, ARTIFACTS / "models" / name, seed=config.seed)
+    # a model that names what it begins with reads that by itself
+    champion = begun is not None and getattr(own, "pretrained", None) is None
+    start = Start.read(BUNDLES / begun, model, items) if champion else None
+    context = FitContext(device=device, seed=config.seed, progress=track)
+    curves = train(model, data, config, context, scratch, start=start)
+    storage.save(model, items, ARTIFACTS / "models" / name, seed=config.seed, began_with=begun)
     curves.write_csv(ARTIFACTS / "curves", name)
     checkpoint.remove(scratch)
 
     best = next(point for point in curves.points if point.epoch == curves.best_epoch)
     shown = "" if best.value is None else f", {curves.metric} {best.value:.4f} on validation"
     passes = f" in {len(curves.points)} passes, of which the best is {best.epoch}" if best.epoch else ""
-    print(f"{name}: trained on {len(data.histories.items)} events and {len(items)} items{passes}{shown}")
-
-
-def _checkpoint(name: str) -> str:
-    """Where a killed training goes on; what began with another model is nothing to go on from."""
-    begun = read_json(PRETRAINED).get(name) if PRETRAINED.is_file() else None
-    return f"{name}-{begun}" if begun else name
+    before = f", begun with {begun}" if begun else ""
+    print(f"{name}: trained on {len(data.histories.items)} events and {len(items)} items{before}{passes}{shown}")
 
 
 if __name__ == "__main__":

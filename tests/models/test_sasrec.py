@@ -152,3 +152,14 @@ def test_weights_of_another_shape_are_refused() -> None:
     tensors = trained([[0, 1]], 2, epochs=1).tensors()
     with pytest.raises(ModelError, match=r"Tensor 'positions' of sasrec has shape \(4, 8\), not \(5, 8\)"):
         SASRec(SASRecConfig.model_validate(SMALL | {"max_length": 5}), 2).load_tensors(tensors)
+
+
+def test_vectors_of_attributes_are_of_no_use_to_another_model() -> None:
+    """They are numbered as they occur in the data, and the numbers are not stored."""
+    model = described(attributes=True, epochs=1)
+    with pytest.raises(ModelError) as caught:
+        model.warm_start(model.tensors(), np.arange(6))
+    assert str(caught.value) == (
+        "sasrec cannot begin with what another model learned: attributes of items have no ids in a stored model; train "
+        "it from the beginning."
+    )

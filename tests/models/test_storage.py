@@ -32,6 +32,7 @@ def test_the_folder_describes_the_model(folder: Path) -> None:
         "config": {"half_life_days": 2.0},
         "n_items": 3,
         "seed": 5,
+        "began_with": None,
     }
     model, vocabulary = load(folder)
     assert model.config == PopularityConfig(half_life_days=2)

@@ -67,3 +67,11 @@ def test_fields_of_people_and_items() -> None:
     items = torch.tensor([[2, 0], [0, 0]])
     torch.testing.assert_close(fields.learnt(items, ROWS), catalogue[items])
     torch.testing.assert_close(catalogue[:, 1], fields.item_features(ROWS))
+
+
+def test_known_buckets_are_found_among_others() -> None:
+    features = FeatureVectors(3, 2)
+    features.known.copy_(torch.tensor([4, 7, 9]))
+    assert features.rows_among(torch.tensor([1, 4, 9, 12])).tolist() == [1, -1, 2]
+    assert features.rows_among(torch.tensor([7])).tolist() == [-1, 0, -1]
+    assert features.rows_among(torch.tensor([], dtype=torch.int64)).tolist() == [-1, -1, -1]

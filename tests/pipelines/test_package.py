@@ -76,6 +76,13 @@ def test_the_winner_is_packaged_with_where_it_comes_from(run: Run, capsys: pytes
     assert f"bundle {manifest['id']} with ease" in capsys.readouterr().out
 
 
+def test_what_the_winner_began_with_is_recorded(run: Run) -> None:
+    assert run("promote", "ease")["began_with"] is None
+    storage.save(*train("ease", TRAIN), package.MODELS / "ease", seed=7, began_with="cafe")
+    assert run("promote", "ease")["began_with"] == "cafe"
+    assert read_json(package.BUNDLE / storage.DESCRIPTION)["began_with"] == "cafe"
+
+
 def test_the_bundle_serves_whole_histories_with_the_packaged_configuration(run: Run) -> None:
     run("promote", "ease")
     bundle = Bundle.load(package.BUNDLE)

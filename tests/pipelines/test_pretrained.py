@@ -4,10 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from pipelines import pretrained
+from recloop.data.bundles import copy
+from recloop.data.splits import SplitConfig, split
+from recloop.data.tables import Attributes, read_json, read_parquet, write_json, write_parquet
 from recloop.errors import ConfigError
+from recloop.evaluation.contenders import fit
+from recloop.models import storage
+from recloop.serving.bundle import write_bundle
+from tests.support.bundles import world
 from tests.support.project import SMALL, make
 
 
@@ -70,6 +78,52 @@ def test_a_missing_folder_is_named() -> None:
     )
 
 
+OWN = {"factors": 4, "iterations": 1}
+WARM = {"models": ["ease", "als"], "warm_start": "champion", "als": OWN}
+
+
+@pytest.fixture
+def champion(project: Path) -> str:
+    """An als model that was trained on the training part of small data is in charge; returns the id of its bundle."""
+    events = world()
+    parts = split(events, SplitConfig())
+    write_parquet(events, pretrained.INTERACTIONS)
+    write_json(parts.summary, pretrained.SPLIT)
+    model, items = fit("als", OWN, parts.train, Attributes(), device=torch.device("cpu"))
+    record = {"data": {"train_window": parts.summary["train_window"]}, "params": {}}
+    made = write_bundle(Path("made"), model=model, vocabulary=items, seed=0, interactions=events, record=record)
+    copy(Path("made"), pretrained.BUNDLES / made["id"])
+    write_json({"bundle": made["id"], "model": "als"}, pretrained.POINTER)
+    return made["id"]
+
+
+def test_the_model_of_the_champion_begins_with_it(champion: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ids(WARM) == {"ease": None, "als": champion}
+    assert capsys.readouterr().out == f"als: begins with {champion}\n"
+    assert ids(WARM | {"als": OWN | {"solver": "cg"}}) == {"ease": None, "als": champion}
+    assert ids(WARM | {"models": ["ease"], "als": None}) == {"ease": None}
+
+
+@pytest.mark.parametrize("train", [{"warm_start": None}, {"warm_start": "never"}])
+def test_without_a_warm_start_nothing_does(champion: str, train: dict[str, Any]) -> None:
+    assert ids(WARM | train) == {"ease": None, "als": None}
+
+
+def test_without_a_champion_nothing_does() -> None:
+    assert ids(WARM) == {"ease": None, "als": None}
+
+
+def test_a_champion_that_is_no_beginning_is_said_to_be_none(champion: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ids(WARM | {"als": {"factors": 5}}) == {"ease": None, "als": None}
+    assert capsys.readouterr().out == (f"als: does not begin with the champion {champion}: its parameters are others\n")
+
+
+def test_a_model_that_names_what_it_begins_with_does_not_begin_with_the_champion(champion: str) -> None:
+    write_json({"bundle": champion, "model": "transfer_sequence"}, pretrained.POINTER)
+    own = {"transfer_sequence": {"pretrained": "pretrained/books"}}
+    assert ids({"models": [], "warm_start": "champion"} | own) == ids({"models": []} | own)
+
+
 @pytest.mark.slow
 @pytest.mark.integration
 def test_dvc_trains_anew_what_began_with_what_has_changed(project: Path) -> None:
@@ -96,3 +150,47 @@ def test_dvc_trains_anew_what_began_with_what_has_changed(project: Path) -> None
     shutil.copytree(model, books)
     assert trained() == {"popularity": False, "transfer_sequence": True}
     assert (model / "weights.safetensors").read_bytes() != weights
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_dvc_trains_anew_what_begins_with_the_champion_and_only_when_the_champion_is_read(project: Path) -> None:
+    models = ["popularity", "als"]
+    train = SMALL["train"] | {"models": models, "warm_start": "champion"}
+    scratch = make(project / "scratch", SMALL | {"train": train})
+    scratch.recloop("ingest")
+    artifacts = scratch.root / "artifacts"
+    als = artifacts / "models/als"
+
+    def trained() -> set[str]:
+        """Which models `dvc repro` trains."""
+        said = scratch.dvc("repro", "train").stdout
+        return {name for name in models if f"Running stage 'train@{name}'" in said}
+
+    def began_with() -> str | None:
+        return read_json(als / storage.DESCRIPTION)["began_with"]
+
+    def promote() -> str:
+        """Put als in charge."""
+        model, items = storage.load(als)
+        record = {"data": {"train_window": read_json(artifacts / "split/split.json")["train_window"]}, "params": {}}
+        events = read_parquet(artifacts / "clean/interactions.parquet")
+        made = write_bundle(
+            scratch.root / "made", model=model, vocabulary=items, seed=0, interactions=events, record=record
+        )
+        copy(scratch.root / "made", artifacts / "bundles" / made["id"])
+        write_json({"bundle": made["id"], "model": "als"}, artifacts / "champion/champion.json")
+        return made["id"]
+
+    assert trained() == {"popularity", "als"}
+    assert began_with() is None
+    champion = promote()
+    assert trained() == set()
+    scratch.dvc("repro", "--single-item", "--force", "pretrained")
+    assert trained() == {"als"}
+    assert began_with() == champion
+    weights = (als / storage.WEIGHTS).read_bytes()
+    assert promote() != champion
+    scratch.dvc("repro", "--single-item", "--force", "train@als")
+    assert began_with() == champion
+    assert (als / storage.WEIGHTS).read_bytes() == weights

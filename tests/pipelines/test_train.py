@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,14 @@ import yaml
 
 from pipelines.train import main
 from recloop import models
+from recloop.data.bundles import copy
 from recloop.data.sequences import Contexts, Examples
 from recloop.data.splits import SplitConfig, split
-from recloop.data.tables import canonical_interactions, write_json, write_parquet
+from recloop.data.tables import canonical_interactions, read_json, write_json, write_parquet
+from recloop.errors import BundleError
 from recloop.models import Model
 from recloop.models.storage import load
+from recloop.serving.bundle import write_bundle
 from recloop.training import loop
 from recloop.training.config import EarlyStopping
 from tests.support.planted import quick, tables
@@ -107,6 +111,57 @@ def test_without_validation_there_is_no_value(project: Path) -> None:
     assert pl.read_csv("artifacts/curves/validation/als.csv")["ndcg@10"].null_count() == 3
 
 
+def bundled(name: str) -> str:
+    """Make a bundle of the trained model; its id is what `train` finds when told to begin with it."""
+    model, items = load(Path("artifacts/models") / name)
+    events = pl.read_parquet("artifacts/split/train.parquet")
+    made = write_bundle(Path("artifacts/made"), model=model, vocabulary=items, seed=0, interactions=events)
+    copy(Path("artifacts/made"), Path("artifacts/bundles") / made["id"])
+    return made["id"]
+
+
+def begin_with(**ids: str | None) -> None:
+    write_json(ids, Path("artifacts/pretrained.json"))
+
+
+def test_a_model_begins_with_the_bundle_that_it_is_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def losses() -> list[float]:
+        return pl.read_csv("artifacts/curves/loss/als.csv")["loss"].to_list()
+
+    main("als")
+    fresh, first = losses(), read_json(Path("artifacts/models/als/model.json"))
+    assert first["began_with"] is None
+    assert "begun with" not in capsys.readouterr().out
+    bundle = bundled("als")
+    begin_with(als=bundle)
+    main("als")
+    assert losses()[0] < fresh[1]
+    assert read_json(Path("artifacts/models/als/model.json")) == first | {"began_with": bundle}
+    assert f"20 items, begun with {bundle} in 3 passes" in capsys.readouterr().out
+
+
+def test_a_bundle_that_is_gone_is_named(project: Path) -> None:
+    begin_with(als="cafe")
+    with pytest.raises(BundleError) as caught:
+        main("als")
+    assert str(caught.value) == (
+        "artifacts/bundles/cafe, which als is to begin with, does not exist; run 'dvc repro --single-item --force "
+        "pretrained' to choose again what models begin with."
+    )
+
+
+def test_a_model_that_names_what_it_begins_with_reads_that_alone(project: Path) -> None:
+    own = json.loads(json.dumps(quick("transfer_sequence")))
+    (project / "params.yaml").write_text(yaml.safe_dump({"train": {"transfer_sequence": own}}), encoding="utf-8")
+    main("transfer_sequence")
+    shutil.copytree("artifacts/models/transfer_sequence", "pretrained/own")
+    own["pretrained"] = "pretrained/own"
+    (project / "params.yaml").write_text(yaml.safe_dump({"train": {"transfer_sequence": own}}), encoding="utf-8")
+    begin_with(transfer_sequence="cafe")
+    main("transfer_sequence")
+    assert read_json(Path("artifacts/models/transfer_sequence/model.json"))["began_with"] == "cafe"
+
+
 def test_what_began_with_another_model_is_not_gone_on_with(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     validated, asked = loop.validate, []
 
@@ -118,20 +173,25 @@ def test_what_began_with_another_model_is_not_gone_on_with(project: Path, monkey
 
     def passes(begun: str | None) -> int:
         """How many passes are made when the model begins with another one of this id."""
-        write_json({"sasrec": None, "als": begun}, Path("artifacts/pretrained.json"))
+        begin_with(sasrec=None, als=begun)
         asked.extend([None] * 3)
         before = len(asked)
         main("als")
         return len(asked) - before
 
+    main("als")
+    first = bundled("als")
+    begin_with(als=first)
+    main("als")
+    second = bundled("als")
+    assert first != second
     monkeypatch.setattr(loop, "validate", validate)
-    write_json({"als": "cafe"}, Path("artifacts/pretrained.json"))
     with pytest.raises(KeyboardInterrupt):
         main("als")
-    assert passes("beef") == 3
+    assert passes(second) == 3
     assert passes(None) == 3
-    assert passes("cafe") == 2
-    assert passes("cafe") == 3
+    assert passes(first) == 2
+    assert passes(first) == 3
 
 
 def stage(project: Path, name: str) -> subprocess.CompletedProcess[str]:

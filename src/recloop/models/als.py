@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from scipy import sparse
 from torch import Tensor
@@ -95,6 +96,7 @@ class ALS(IterativeModel[ALSConfig]):
     """
 
     Config = ALSConfig
+    per_item = frozenset({"items"})
 
     @property
     @override
@@ -103,6 +105,7 @@ class ALS(IterativeModel[ALSConfig]):
 
     @override
     def begin(self, data: TrainingData, context: FitContext) -> None:
+        self._histories = data.histories
         matrix = self._interactions(data.histories)
         self._n_users, self._n_interactions = len(data.histories), max(1, matrix.nnz)
         self._by_user = self._side(matrix, self.n_items)
@@ -113,6 +116,13 @@ class ALS(IterativeModel[ALSConfig]):
         items = torch.randn(self.n_items, self.config.factors, generator=generator) / self.config.factors**0.5
         self.load_tensors({"items": items, "nobody": torch.zeros(self.config.factors)})
         self._users = torch.zeros(self._n_users, self.config.factors, device=self.device)
+
+    @override
+    def _take_over(self, tensors: Mapping[str, Tensor], rows: NDArray[np.int64]) -> None:
+        """New items begin with zeros, which an item without interactions has; users with the minimisers for these."""
+        items = self._carried(tensors, "items", torch.zeros_like(self.item_vectors()), rows)
+        self.load_tensors({"items": items, "nobody": self._carried(tensors, "nobody", self._nobody)})
+        self._users = self.user_vectors(self._histories)
 
     @override
     def advance(self, context: FitContext) -> float:

@@ -43,6 +43,7 @@ class Autoencoder(NeuralModel[C_co, N], Generic[C_co, N]):
     """
 
     large_products = True
+    per_item = frozenset({"encoder.first.weight", "decoder.items", "decoder.bias"})
 
     @override
     def prepare(self, data: TrainingData, context: FitContext) -> int:

@@ -88,6 +88,7 @@ class AutoRec(NeuralModel[AutoRecConfig, _Network]):
     """
 
     Config = AutoRecConfig
+    per_item = frozenset({"encoder.first.weight", "decoder.items", "decoder.bias"})
     needs = frozenset({"values"})
 
     @override

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, Self
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import TypeVar, override
 
@@ -20,7 +21,7 @@ from recloop.data.features import aligned, texts, vector_column
 from recloop.data.knowledge import Knowledge
 from recloop.data.sequences import Contexts, Examples
 from recloop.data.tables import Attributes
-from recloop.data.vocabulary import Vocabulary
+from recloop.data.vocabulary import UNKNOWN, Vocabulary
 from recloop.errors import ModelError
 from recloop.nn.products import inner_products
 from recloop.search import Space
@@ -205,6 +206,11 @@ class Model(ABC, Generic[C_co]):
         assert items is not None, f"{self.name()} has neither vectors of items nor a score"
         return inner_products(people, items.detach())
 
+    @property
+    def no_warm_start(self) -> str | None:
+        """Why it cannot begin with what another model of its kind learned, as part of a sentence; `None` if it can."""
+        return "it is not trained in passes"
+
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
         """Everything that was learned; with the configuration it is enough to score."""
@@ -254,7 +260,75 @@ class IterativeModel(Model[C_co]):
     """A model that is trained in passes over the data, so that it can be watched, stopped early and resumed.
 
     `training.loop` calls `begin` once, then `advance` for each pass. `fit` runs all passes without watching.
+
+    Class attributes:
+        per_item: which of `tensors` that are learned have a row an item along their first axis, in the order of the
+            catalogue; rows behind the last item, such as a start token, belong to no item. It is said and not guessed,
+            because an axis may have the length of the catalogue by chance. Whoever says it can begin with what another
+            model learned (`warm_start`); `None` for those that cannot.
     """
+
+    per_item: ClassVar[frozenset[str] | None] = None
+
+    @property
+    @override
+    def no_warm_start(self) -> str | None:
+        return "it does not say which of its weights belong to items" if self.per_item is None else None
+
+    def warm_start(self, tensors: Mapping[str, Tensor], rows: NDArray[np.int64]) -> None:
+        """Begin with what another model learned instead of fresh values; `begin` was called before.
+
+        Rows of `per_item` go to the same item. What is learned and belongs to no item is taken as it is; what is
+        computed from data is that of the new data. New items begin as `begin` left them, unless the model says
+        otherwise.
+
+        Args:
+            tensors: `tensors` of a trained model of the same class and configuration.
+            rows: int64 (I,), the index of each item in the catalogue of that model; `UNKNOWN` for new items.
+
+        Raises:
+            ModelError: the model cannot (`no_warm_start`), or a tensor is missing or has another shape.
+        """
+        if self.no_warm_start is not None:
+            raise ModelError(
+                f"{self.name()} cannot begin with what another model learned: {self.no_warm_start}; train it from the "
+                "beginning."
+            )
+        self._take_over(tensors, rows)
+
+    def _take_over(self, tensors: Mapping[str, Tensor], rows: NDArray[np.int64]) -> None:
+        """What `warm_start` does in models that can."""
+        raise NotImplementedError
+
+    def _carried(
+        self, tensors: Mapping[str, Tensor], name: str, fresh: Tensor, rows: NDArray[np.int64] | None = None
+    ) -> Tensor:
+        """`fresh` with what was learned in its place; rows that have no old one stay fresh.
+
+        Args:
+            tensors: see `warm_start`.
+            name: which of them.
+            fresh: (N + M, ...), or any shape if nothing has rows of its own.
+            rows: int64 (N,), the old row of each of the first N rows, `UNKNOWN` for none; M rows behind the last have
+                the same place in both. `None` if all is taken as it is.
+
+        Raises:
+            ModelError: the tensor is missing or has another shape.
+        """
+        if rows is None:
+            return self._tensor(tensors, name, tuple(fresh.shape))
+        learned = self._tensor(tensors, name, (None, *fresh.shape[1:]))
+        behind = len(fresh) - len(rows)
+        count = len(learned) - behind
+        if rows.max(initial=UNKNOWN) >= count:
+            raise ModelError(
+                f"Tensor '{name}' of {self.name()} has {count} rows, too few for its catalogue; train the model from "
+                "the beginning."
+            )
+        carried, known = fresh.clone(), np.flatnonzero(rows != UNKNOWN)
+        carried[torch.from_numpy(known).to(self.device)] = learned[torch.from_numpy(rows[known]).to(self.device)]
+        carried[len(rows) :] = learned[count:]
+        return carried
 
     @property
     @abstractmethod

@@ -113,6 +113,7 @@ class BERT4Rec(NeuralModel[BERT4RecConfig, _Network]):
     """
 
     Config = BERT4RecConfig
+    per_item = frozenset({"items.weight", "biases"})
     needs = frozenset({"timestamps"})
 
     @override

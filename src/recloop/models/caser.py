@@ -163,6 +163,7 @@ class Caser(NeuralModel[CaserConfig, _Network]):
     """
 
     Config = CaserConfig
+    per_item = frozenset({"items.weight", "tastes.weight", "scored.weight"})
     large_products = True
     needs = frozenset({"timestamps"})
 

@@ -123,6 +123,7 @@ class ContentCNN(NeuralModel[ContentCNNConfig, _Network]):
     """
 
     Config = ContentCNNConfig
+    per_item = frozenset()
     takes = frozenset({"item_text", "item_vectors"})
     cold_items = True
 

@@ -132,6 +132,11 @@ class DropoutNet(NeuralModel[DropoutNetConfig, _Network]):
     takes = frozenset({"user_features"})
     cold_items = True
 
+    @property
+    @override
+    def no_warm_start(self) -> str | None:
+        return "the preference vectors that it reads are computed anew from the data, in directions of their own"
+
     @override
     def prepare(self, data: TrainingData, context: FitContext) -> int:
         assert data.items is not None

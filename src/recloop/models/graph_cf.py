@@ -51,6 +51,8 @@ class GraphCF(NeuralModel[C_co, SmoothedItems], Generic[C_co]):
     graph of the others and predicts the hidden ones, so an event never helps to predict itself.
     """
 
+    per_item = frozenset({"items"})
+
     @override
     def prepare(self, data: TrainingData, context: FitContext) -> int:
         self._matrix = data.histories.matrix(self.n_items)

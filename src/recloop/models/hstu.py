@@ -180,6 +180,7 @@ class HSTU(NeuralModel[HSTUConfig, _Network]):
     """
 
     Config = HSTUConfig
+    per_item = frozenset({"items.weight"})
     needs = frozenset({"timestamps"})
 
     @override

@@ -101,6 +101,11 @@ class IRGAN(NeuralModel[IRGANConfig, _Scorer]):
 
     Config = IRGANConfig
 
+    @property
+    @override
+    def no_warm_start(self) -> str | None:
+        return "the discriminator is not stored with it"
+
     @override
     def prepare(self, data: TrainingData, context: FitContext) -> int:
         matrix = data.histories.matrix(self.n_items)

@@ -218,6 +218,11 @@ class KGAT(NeuralModel[KGATConfig, _Network]):
     Config = KGATConfig
     needs = frozenset({"knowledge"})
 
+    @property
+    @override
+    def no_warm_start(self) -> str | None:
+        return "entities that are no items have no ids in a stored model"
+
     @override
     def prepare(self, data: TrainingData, context: FitContext) -> int:
         assert data.knowledge is not None

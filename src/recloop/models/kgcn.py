@@ -115,6 +115,11 @@ class KGCN(NeuralModel[KGCNConfig, _Network]):
     Config = KGCNConfig
     needs = frozenset({"knowledge"})
 
+    @property
+    @override
+    def no_warm_start(self) -> str | None:
+        return "entities that are no items have no ids in a stored model"
+
     @override
     def prepare(self, data: TrainingData, context: FitContext) -> int:
         assert data.knowledge is not None

@@ -9,7 +9,9 @@ Shapes: B contexts, I items, U users, D factors, N ratings; R rows of a chunk, L
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from scipy import sparse
 from torch import Tensor
@@ -61,6 +63,7 @@ class MF(IterativeModel[MFConfig]):
     """
 
     Config = MFConfig
+    per_item = frozenset({"items", "biases"})
     needs = frozenset({"values"})
 
     @property
@@ -78,6 +81,13 @@ class MF(IterativeModel[MFConfig]):
         generator = torch.Generator().manual_seed(context.seed)
         items = 0.1 * torch.randn(self.n_items, self.config.factors, generator=generator)
         self.load_tensors({"items": items, "biases": torch.zeros(self.n_items), "mean": mu})
+
+    @override
+    def _take_over(self, tensors: Mapping[str, Tensor], rows: NDArray[np.int64]) -> None:
+        """New items begin with zeros, which an item without ratings has; the mean is that of the new ratings."""
+        items = self._carried(tensors, "items", torch.zeros_like(self._items), rows)
+        biases = self._carried(tensors, "biases", torch.zeros_like(self._biases), rows)
+        self.load_tensors({"items": items, "biases": biases, "mean": self._mean})
 
     @override
     def advance(self, context: FitContext) -> float:

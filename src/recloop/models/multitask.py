@@ -88,6 +88,7 @@ class Multitask(NeuralModel[MultitaskConfig, _Network]):
     """
 
     Config = MultitaskConfig
+    per_item = frozenset({"fields.history.items.weight", "fields.items.weight"})
     takes = frozenset({"item_features", "user_features"})
 
     @override

@@ -16,6 +16,7 @@ from typing_extensions import TypeVar, override
 
 from recloop import devices
 from recloop.models.base import FitContext, IterativeModel, ModelConfig, TrainingData, check_needs
+from recloop.nn.fields import FeatureVectors
 
 
 class NeuralConfig(ModelConfig):
@@ -138,6 +139,19 @@ class NeuralModel(IterativeModel[C_co], Generic[C_co, N]):
             self.pass_ends()
         self._epoch += 1
         return total.item() / max(1, len(order))
+
+    @override
+    @torch.no_grad()
+    def _take_over(self, tensors: Mapping[str, Tensor], rows: NDArray[np.int64]) -> None:
+        """Parameters are taken over, vectors of features by their bucket; buffers are those of the new data."""
+        own = dict.fromkeys(self.per_item or (), rows)
+        for name, module in self.network.named_modules():
+            if isinstance(module, FeatureVectors):
+                known = self._tensor(tensors, f"{name}.known", (None,))
+                own[f"{name}.vectors.weight"] = module.rows_among(known)
+        for name, parameter in self.network.named_parameters():
+            parameter.copy_(self._carried(tensors, name, parameter, own.get(name)))
+        self.pass_ends()
 
     @override
     def training_state(self) -> dict[str, Any]:

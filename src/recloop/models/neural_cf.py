@@ -79,6 +79,8 @@ class NeuralCF(NeuralModel[C_co, N], Generic[C_co, N]):
     a random part of each history and predicts the rest, with `negatives` items, not taken by the person, for each.
     """
 
+    per_item = frozenset({"history.items.weight", "items.weight"})
+
     @override
     def prepare(self, data: TrainingData, context: FitContext) -> int:
         matrix = data.histories.matrix(self.n_items)

@@ -10,7 +10,9 @@ Shapes: B contexts, I items, U users, D factors, N interactions; R rows of one s
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from scipy import sparse
 from torch import Tensor
@@ -64,6 +66,7 @@ class NMF(IterativeModel[NMFConfig]):
     """
 
     Config = NMFConfig
+    per_item = frozenset({"items"})
     takes = frozenset({"values"})
 
     @property
@@ -74,6 +77,7 @@ class NMF(IterativeModel[NMFConfig]):
     @override
     def begin(self, data: TrainingData, context: FitContext) -> None:
         matrix = self._matrix(data.histories)
+        self._histories = data.histories
         self._by_user, self._by_item = matrix, sparse.csr_matrix(matrix.T)
         self._squares = float((matrix.data.astype("float64") ** 2).sum())
         pairs = max(1, len(data.histories) * self.n_items)
@@ -84,6 +88,14 @@ class NMF(IterativeModel[NMFConfig]):
         prior = torch.tensor(part if self._explicit else 0.0)
         self.load_tensors({"items": items, "nobody": torch.full((self.config.factors,), part), "prior": prior})
         self._users = torch.full((len(data.histories), self.config.factors), part, device=self.device)
+
+    @override
+    def _take_over(self, tensors: Mapping[str, Tensor], rows: NDArray[np.int64]) -> None:
+        """New items begin with the prior, which an item without interactions has; users with the minima for these."""
+        items = self._carried(tensors, "items", self._prior.expand(self._items.shape), rows)
+        nobody = self._nobody if self._explicit else self._carried(tensors, "nobody", self._nobody)
+        self.load_tensors({"items": items, "nobody": nobody, "prior": self._prior})
+        self._users = self.user_vectors(self._histories)
 
     @override
     def advance(self, context: FitContext) -> float:

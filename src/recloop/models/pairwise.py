@@ -50,6 +50,8 @@ class PairwiseModel(NeuralModel[C_co, PairNetwork], Generic[C_co]):
     i. An empty history gets ``b_i``.
     """
 
+    per_item = frozenset({"history.items.weight", "items.weight", "biases.weight"})
+
     @abstractmethod
     def compare(self, people: Tensor, taken: Tensor, others: Tensor) -> Tensor:
         """Mean loss over the N events of a batch.

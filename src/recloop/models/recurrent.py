@@ -78,6 +78,7 @@ class RecurrentModel(NeuralModel[C_co, N], Generic[C_co, N]):
     """
 
     needs = frozenset({"timestamps"})
+    per_item = frozenset({"items.weight"})
 
     large_products = True
 

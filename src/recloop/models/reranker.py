@@ -139,6 +139,7 @@ class Reranker(NeuralModel[C_co, N], Generic[C_co, N]):
     """
 
     takes = frozenset({"timestamps", "item_features", "user_features"})
+    per_item = frozenset({"fields.history.items.weight", "fields.items.weight", "recent.weight"})
     n_buckets: list[int]
 
     @override

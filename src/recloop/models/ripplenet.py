@@ -137,6 +137,11 @@ class RippleNet(NeuralModel[RippleNetConfig, _Network]):
     Config = RippleNetConfig
     needs = frozenset({"knowledge"})
 
+    @property
+    @override
+    def no_warm_start(self) -> str | None:
+        return "entities that are no items have no ids in a stored model"
+
     @override
     def prepare(self, data: TrainingData, context: FitContext) -> int:
         assert data.knowledge is not None

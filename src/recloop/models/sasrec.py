@@ -141,9 +141,15 @@ class SASRec(NeuralModel[SASRecConfig, _Network]):
     """
 
     Config = SASRecConfig
+    per_item = frozenset({"items.weight"})
     large_products = True
     needs = frozenset({"timestamps"})
     takes = frozenset({"item_features"})
+
+    @property
+    @override
+    def no_warm_start(self) -> str | None:
+        return "attributes of items have no ids in a stored model" if self.config.attributes else None
 
     @override
     def prepare(self, data: TrainingData, context: FitContext) -> int:

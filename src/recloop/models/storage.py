@@ -4,7 +4,9 @@
 | --------------------- | ---------------------------------------------------------- |
 | `weights.safetensors` | `Model.tensors()`                                          |
 | `vocabulary.parquet`  | column `item_id`; the row is the item's index              |
-| `model.json`          | `model` (its name), `config`, `n_items`, `seed`            |
+| `model.json`          | `model` (its name), `config`, `n_items`, `seed`, `began_with` |
+
+`began_with` is the id of the trained model that the training began with, or null.
 """
 
 from pathlib import Path
@@ -28,7 +30,7 @@ VOCABULARY = "vocabulary.parquet"
 DESCRIPTION = "model.json"
 
 
-def save(model: Model, vocabulary: Vocabulary, folder: Path, *, seed: int = 0) -> None:
+def save(model: Model, vocabulary: Vocabulary, folder: Path, *, seed: int = 0, began_with: str | None = None) -> None:
     """Write `model` to `folder`, replacing what is there only when all files are complete.
 
     Args:
@@ -36,6 +38,7 @@ def save(model: Model, vocabulary: Vocabulary, folder: Path, *, seed: int = 0) -
         vocabulary: the catalogue that the model's item indices mean.
         folder: where to; made if missing.
         seed: what the model was trained with, for the record.
+        began_with: id of the trained model that its training began with, for the record; `None` for fresh values.
     """
     assert len(vocabulary) == model.n_items, f"{len(vocabulary)} ids for {model.n_items} items"
     with replacing(folder) as scratch:
@@ -48,6 +51,7 @@ def save(model: Model, vocabulary: Vocabulary, folder: Path, *, seed: int = 0) -
                 "config": model.config.model_dump(mode="json"),
                 "n_items": model.n_items,
                 "seed": seed,
+                "began_with": began_with,
             },
             scratch / DESCRIPTION,
         )

@@ -91,6 +91,7 @@ class SVDPP(NeuralModel[SVDPPConfig, _Network]):
     """
 
     Config = SVDPPConfig
+    per_item = frozenset({"items.weight", "rated.weight", "chosen.weight", "biases.weight"})
     needs = frozenset({"values"})
 
     @override

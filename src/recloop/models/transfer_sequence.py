@@ -155,6 +155,7 @@ class TransferSequence(NeuralModel[TransferSequenceConfig, _Network]):
     """
 
     Config = TransferSequenceConfig
+    per_item = frozenset()
     needs = frozenset({"item_text"})
     takes = frozenset({"item_vectors"})
     cold_items = True

@@ -104,6 +104,7 @@ class TwoTower(NeuralModel[TwoTowerConfig, _Network]):
     """
 
     Config = TwoTowerConfig
+    per_item = frozenset({"history.items.weight", "items.weight"})
     takes = frozenset({"item_features", "user_features"})
 
     @override

@@ -83,6 +83,13 @@ class FeatureVectors(nn.Module):
         self.known.copy_(known)
         nn.init.normal_(self.vectors.weight, std=std, generator=generator)
 
+    def rows_among(self, buckets: Tensor) -> NDArray[np.int64]:
+        """Where each of the F known buckets is in `buckets`, int64 (F',) in ascending order; -1 where it is not."""
+        if not len(buckets):
+            return np.full(len(self.known), -1, dtype=np.int64)
+        place = torch.searchsorted(buckets, self.known).clamp(max=len(buckets) - 1)
+        return torch.where(buckets[place] == self.known, place, -1).cpu().numpy()
+
     @override
     def forward(self, rows: SparseRows) -> Tensor:
         """One vector a row, (B, D)."""

@@ -104,6 +104,7 @@ def write_bundle(
     model: Model,
     vocabulary: Vocabulary,
     seed: int,
+    began_with: str | None = None,
     interactions: pl.DataFrame,
     items: pl.DataFrame | None = None,
     people: pl.DataFrame | None = None,
@@ -118,6 +119,7 @@ def write_bundle(
         model: the trained model.
         vocabulary: the catalogue that its item indices mean.
         seed: what it was trained with.
+        began_with: id of the trained model that its training began with, if any.
         interactions: canonical interactions, all that are known; their users become the known users, with those of
             their events that lie in the catalogue.
         items: canonical items table, if there is one; only the catalogue's items are kept.
@@ -129,7 +131,7 @@ def write_bundle(
         interactions, users, vocabulary, people if "user_features" in model.needs | model.takes else None
     )
     with replacing(folder) as scratch:
-        storage.save(model, vocabulary, scratch, seed=seed)
+        storage.save(model, vocabulary, scratch, seed=seed, began_with=began_with)
         write_parquet(_attributes(items, vocabulary), scratch / ITEMS)
         write_parquet(users.ids.to_frame(USER), scratch / USERS)
         save_file(histories.arrays(), scratch / HISTORIES)
@@ -141,6 +143,7 @@ def write_bundle(
             "model": model.name(),
             "config": model.config.model_dump(mode="json"),
             "seed": seed,
+            "began_with": began_with,
             "n_items": len(vocabulary),
             "n_users": len(users),
             "libraries": {"recloop": recloop.__version__, **{name: _version(name) for name in LIBRARIES}},

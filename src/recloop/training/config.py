@@ -63,12 +63,16 @@ class TrainConfig(Config):
         models: names of models, without repeats.
         seed: seeds every draw.
         device: where to compute.
+        warm_start: ``champion``: a model that can begins with what the champion has learned, if that is of its kind and
+            its parameters and has seen nothing that validation or test may ask (`training.warm_start`); null trains all
+            from the beginning.
         early_stopping: see `EarlyStopping`.
     """
 
     models: tuple[str, ...] = Field(default=DEFAULT, min_length=1, description="Models to train.")
     seed: Seed = Field(default=0, description="Seeds every draw.")
     device: DeviceName = Field(default="auto", description="Where to compute.")
+    warm_start: Literal["champion"] | None = Field(default=None, description="What models begin with.")
     early_stopping: EarlyStopping = EarlyStopping()
 
     @field_validator("models")

@@ -19,6 +19,7 @@ from recloop.training import checkpoint
 from recloop.training.config import EarlyStopping, TrainConfig
 from recloop.training.curves import Curves, Point
 from recloop.training.validation import sample, validate
+from recloop.training.warm_start import Start
 
 
 def train(
@@ -28,6 +29,7 @@ def train(
     context: FitContext,
     checkpoint_folder: Path | None = None,
     *,
+    start: Start | None = None,
     watch: Callable[[int, float], None] | None = None,
 ) -> Curves:
     """Train `model` and leave it with its best weights.
@@ -42,16 +44,19 @@ def train(
         config: `early_stopping` is used.
         context: device, seed and progress.
         checkpoint_folder: where to keep the checkpoint; `None` keeps none.
+        start: what the model begins with; `None` begins with fresh values.
         watch: is told each validated pass and its value, and may end the training by raising an error.
 
     Raises:
-        ModelError: the data lack something that the model needs, a loss is not finite, or the checkpoint is damaged.
+        ModelError: the data lack something that the model needs, it cannot begin with `start`, a loss is not finite, or
+            the checkpoint is damaged.
     """
     check_needs(type(model), data)
     how = config.early_stopping
     valid = sample(data.valid, how.max_examples) if data.valid is not None and len(data.valid) else None
     if isinstance(model, IterativeModel):
-        return _Run(model, data, valid, how, context, checkpoint_folder, watch).go()
+        return _Run(model, data, valid, how, context, checkpoint_folder, start, watch).go()
+    assert start is None, f"{model.name()} has no beginning"
     model.fit(data, context)
     value = None if valid is None else validate(model, valid, how)
     name = how.metric_of(type(model)).name
@@ -68,6 +73,7 @@ class _Run:
     how: EarlyStopping
     context: FitContext
     folder: Path | None
+    start: Start | None = None
     watch: Callable[[int, float], None] | None = None
     points: list[Point] = field(default_factory=list)
     best: dict[str, Tensor] | None = None
@@ -76,8 +82,10 @@ class _Run:
 
     def go(self) -> Curves:
         quiet = replace(self.context, progress=silent)
-        fingerprint = _fingerprint(self.model, self.data, self.how, self.context)
+        fingerprint = _fingerprint(self.model, self.data, self.how, self.context, self.start)
         self.model.begin(self.data, quiet)
+        if self.start is not None:
+            self.model.warm_start(self.start.tensors, self.start.rows)
         if self.folder is not None and (stored := checkpoint.read(self.folder, fingerprint)) is not None:
             self._resume(stored)
         remaining = range(len(self.points) + 1, self.model.epochs + 1)
@@ -145,14 +153,15 @@ class _Run:
         )
 
 
-def _fingerprint(model: Model, data: TrainingData, how: EarlyStopping, context: FitContext) -> str:
-    """Differs wherever a checkpoint would not fit: in the model, its parameters, the seed, the data."""
+def _fingerprint(model: Model, data: TrainingData, how: EarlyStopping, context: FitContext, start: Start | None) -> str:
+    """Differs wherever a checkpoint would not fit: in the model, its parameters and beginning, the seed, the data."""
     plain = {
         "model": model.name(),
         "config": model.config.model_dump(mode="json"),
         "early_stopping": how.model_dump(mode="json"),
         "seed": context.seed,
         "n_items": data.n_items,
+        "start": start and start.id,
     }
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
     for array in _arrays(data):
