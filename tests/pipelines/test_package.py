@@ -57,6 +57,7 @@ def test_the_winner_is_packaged_with_where_it_comes_from(run: Run, capsys: pytes
     assert (manifest["model"], manifest["seed"], manifest["n_users"]) == ("ease", 7, 37)
     times = CLEAN["timestamp"].sort()
     assert manifest["data"] == {
+        "feedback": 0,
         "hash": "0123abcd.dir",
         "rows": 700,
         "window": [time.isoformat(timespec="microseconds") for time in (times[0], times[-1])],

@@ -59,7 +59,8 @@ def test_a_models_wrong_parameter_is_named() -> None:
     with pytest.raises(ConfigError) as error:
         model_config({"train": {"ease": {"lambda": 3}}}, "ease")
     assert str(error.value) == (
-        "params.yaml: train.ease.lambda is not a known parameter; known ones are: precision, regularization."
+        "params.yaml: train.ease.lambda is not a known parameter; known ones are: half_life_days, precision, "
+        "regularization."
     )
     with pytest.raises(ConfigError) as error:
         model_config({"train": {"ease": 250}}, "ease")

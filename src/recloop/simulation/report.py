@@ -140,9 +140,12 @@ def _page(found: dict[str, Any], shift: int | None) -> str:
         figure.add_vline(x=shift - 0.5, line_dash="dot", annotation_text="tastes move")
     for night in found["nights"].get("closed", []):
         if night["retrained"] and night["day"] >= 0:
-            figure.add_vline(x=night["day"] + 0.5, line_color="lightgrey", annotation_text="retrained")
+            figure.add_vline(x=night["day"] + 0.5, line_color="lightgrey")
     figure.update_layout(
-        title="Reward a slate, by day", xaxis_title="day", yaxis_title="mean reward", template="plotly_white"
+        title="Reward a slate, by day (grey: nights in which the loop retrained)",
+        xaxis_title="day",
+        yaxis_title="mean reward",
+        template="plotly_white",
     )
     plot = figure.to_html(full_html=False, include_plotlyjs=True)
     return _PAGE.format(plot=plot, facts=_facts(found, shift), nights=_nights(found["nights"].get("closed", [])))
@@ -182,7 +185,7 @@ def sentences(found: dict[str, Any], shift: int | None) -> list[str]:
         said.append(
             "It was not noticed."
             if loop["noticed"] is None
-            else f"It was noticed {loop['noticed_after_days']} days after, in the night after day {loop['noticed']}."
+            else f"It was noticed in the night after day {loop['noticed']}, day {loop['noticed_after_days']} of the new tastes."
         )
     if loop:
         said.append(
