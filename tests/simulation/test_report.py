@@ -77,7 +77,7 @@ def test_when_it_was_noticed_and_what_was_recovered(lived: Path):
     assert (recovery["day"], recovery["oracle_retrained"]) == (6, ("ease, all events", 1.0))
     assert recovery["shares"] == {"closed": pytest.approx(0.9), "never": pytest.approx(0.4)}
     said = report.sentences(found, SHIFT)
-    assert "It was noticed in the night after day 3, day 2 of the new tastes." in said
+    assert "It was noticed in the night after day 3, the new tastes' day 2." in said
     assert "The loop decides: 90.0% of that; from then on 90.0%." in said
 
 

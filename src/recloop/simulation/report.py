@@ -142,7 +142,7 @@ def _page(found: dict[str, Any], shift: int | None) -> str:
         if night["retrained"] and night["day"] >= 0:
             figure.add_vline(x=night["day"] + 0.5, line_color="lightgrey")
     figure.update_layout(
-        title="Reward a slate, by day (grey: nights in which the loop retrained)",
+        title="Reward a slate, by day; the loop retrained in the grey nights",
         xaxis_title="day",
         yaxis_title="mean reward",
         template="plotly_white",
@@ -182,11 +182,9 @@ def sentences(found: dict[str, Any], shift: int | None) -> list[str]:
     loop = found.get("loop")
     if loop and shift is not None:
         said.append(f"Tastes moved on day {shift}. Retrainings before: {len(loop['retrained_before'])}.")
-        said.append(
-            "It was not noticed."
-            if loop["noticed"] is None
-            else f"It was noticed in the night after day {loop['noticed']}, day {loop['noticed_after_days']} of the new tastes."
-        )
+        day, age = loop["noticed"], loop["noticed_after_days"]
+        noticed = f"It was noticed in the night after day {day}, the new tastes' day {age}."
+        said.append("It was not noticed." if day is None else noticed)
     if loop:
         said.append(
             f"Nights in which the loop retrained: {len(loop['retrained_before']) + len(loop['retrained_after'])}."
