@@ -55,6 +55,10 @@ class Clicks:
             examined=np.bincount(items, weights=looked, minlength=n_items).astype(np.float64),
         )
 
+    def take(self, items: NDArray[np.integer]) -> "Clicks":
+        """Those of the items at these indices, in this order."""
+        return Clicks(clicks=self.clicks[items], examined=self.examined[items])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidates:
