@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from sqlalchemy import make_url
 
 from recloop.errors import ConfigError, StoreError
 from recloop.policies import thompson
@@ -25,14 +26,21 @@ SECOND = 1_000_000
 CONFIG = ClicksConfig(seconds=0.02, slates=100, window_seconds=60, skew_seconds=5)
 
 
-def slate(number: int, *items: str, user: str | None = "u", arm: Arm = "champion") -> Slate:
+def slate(
+    number: int,
+    *items: str,
+    user: str | None = "u",
+    arm: Arm = "champion",
+    bundle: str = "b",
+    scores: Sequence[float] | None = None,
+) -> Slate:
     return Slate(
         request_id=f"r{number}",
         timestamp=MOMENT,
-        bundle="b",
+        bundle=bundle,
         policy="thompson",
         items=items,
-        scores=[0.5] * len(items),
+        scores=scores or [0.5] * len(items),
         user_id=user,
         arm=arm,
         worker="w",
@@ -124,6 +132,27 @@ def test_a_slate_for_nobody_is_for_everybody_and_of_an_item_twice_on_it_the_firs
     read(statistics)
     assert clicks(statistics, "a", "b") == [1, 1]
     assert examined(statistics, "a", "b") == pytest.approx([1.5, 1 / np.log2(3)])
+
+
+def test_scores_are_summed_for_each_bundle_by_itself(store: Store, follow: Callable[..., ClickStatistics]) -> None:
+    store.add_slates([slate(1, "a", "b", "c", scores=[3, 2, 1.5]), slate(2, "c", scores=[0.5])])
+    store.add_slates([slate(3, "c", bundle="other", scores=[70])])
+    store.add_events([click(1, 1, "c"), click(2, 3, "c")])
+    statistics = follow(CONFIG.model_copy(update={"slates": 3}))
+    read(statistics)
+    own, other = (statistics.scored_clicks(bundle, ["c", "nowhere"]) for bundle in ("b", "other"))
+    assert own.examined.tolist() == [1.5, 0]
+    assert own.clicks.tolist() == [1, 0]
+    assert own.scores.tolist() == [0.5 * 1.5 + 0.5, 0]
+    assert own.squared_scores.tolist() == [0.5 * 2.25 + 0.25, 0]
+    assert own.clicked_scores.tolist() == [1.5, 0]
+    assert (other.examined.tolist(), other.clicked_scores.tolist()) == ([1, 0], [70, 0])
+    assert (clicks(statistics, "c"), examined(statistics, "c")) == ([2], [2.5])
+    store.add_slates([slate(4, "c", bundle="other", scores=[10])])
+    read(statistics)
+    left = statistics.scored_clicks("b", ["c", "a"])
+    assert (left.examined.tolist(), left.clicked_scores.tolist(), left.clicks.tolist()) == ([1, 0], [0, 0], [0, 0])
+    assert statistics.scored_clicks("other", ["c"]).scores.tolist() == [80]
 
 
 def test_a_click_waits_for_its_slate(store: Store, follow: Callable[..., ClickStatistics]) -> None:
@@ -230,6 +259,22 @@ class TestTraffic:
         learning = popularity_bundle(tmp_path / "learning", world(), params=THOMPSON)
         Traffic(opened, root=tmp_path, default=learning, pinned=True, clicks=statistics).close()
         soon(lambda: examined(statistics, "item-0") == [1])
+
+    def test_lin_ucb_shows_first_what_is_clicked(self, store: Store, follow: Callable[..., ClickStatistics]) -> None:
+        params = {"serve": {"policy": "lin_ucb", "policy_options": {"alpha": 0.1}, "candidates": 20}}
+        folder = popularity_bundle(Path(str(make_url(store.url).database)).parent / "bundle", world(), params=params)
+        bundle, statistics = Bundle.load(folder), follow()
+        recommender = Recommender(bundle, clicks=statistics)
+        first = recommender.recommend(k=20)
+        liked = first.items[-1].item_id
+        ids, scores = [one.item_id for one in first.items], [one.score for one in first.items]
+        store.add_slates([slate(number, *ids, bundle=bundle.id, scores=scores) for number in range(50)])
+        store.add_events([click(number, number, liked) for number in range(50)])
+        read(statistics)
+        then = recommender.recommend(k=20)
+        assert recommender.learns
+        assert then.items[0].item_id == liked
+        assert then.propensities == [1.0] * 20
 
     def test_a_bundle_that_learns_is_refused_where_nothing_is_counted(self, tmp_path: Path) -> None:
         bundle = Bundle.load(popularity_bundle(tmp_path / "bundle", world(), params=THOMPSON))

@@ -21,19 +21,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from sys import intern
 from threading import Event, Lock, Thread
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pydantic import Field
 
-from recloop.columns import EVENT, ITEM, POSITION, REQUEST, TIME, USER
+from recloop.columns import EVENT, ITEM, POSITION, REQUEST, SCORE, TIME, USER
 from recloop.config import Config
 from recloop.errors import StoreError
-from recloop.policies import Clicks
+from recloop.policies import Clicks, ScoredClicks
 from recloop.store import Store
 
 _MICRO = 1_000_000
+_Key = TypeVar("_Key")
 _log = logging.getLogger("bentoml.recloop")
 
 
@@ -60,11 +62,29 @@ class ClicksConfig(Config):
 
 
 class _Sums(NamedTuple):
-    """Of one item: the places it was shown at, clicks on them, and their examination probabilities."""
+    """Of one item: the places it was shown at, and sums over them: c, p, p s, p s^2 and c s, as in `ScoredClicks`."""
 
-    places: int = 0
-    clicks: int = 0
+    places: float = 0.0
+    clicks: float = 0.0
     examined: float = 0.0
+    scores: float = 0.0
+    squared_scores: float = 0.0
+    clicked_scores: float = 0.0
+
+    def plus(self, other: "_Sums") -> "_Sums":
+        return _Sums(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+    def minus(self, other: "_Sums") -> "_Sums":
+        return _Sums(*(mine - theirs for mine, theirs in zip(self, other, strict=True)))
+
+    @classmethod
+    def shown(cls, position: int, score: float) -> "_Sums":
+        look = examination(position)
+        return cls(1, 0, look, look * score, look * score * score)
+
+    @classmethod
+    def clicked(cls, score: float) -> "_Sums":
+        return cls(clicks=1, clicked_scores=score)
 
 
 class _Click(NamedTuple):
@@ -78,9 +98,11 @@ class _Click(NamedTuple):
 
 @dataclass(slots=True)
 class _Slate:
+    bundle: str
     user: int | None
     moment: int
     items: list[str] = field(default_factory=list[str])
+    scores: list[float] = field(default_factory=list[float])
     clicked: set[int] = field(default_factory=set[int])
 
 
@@ -105,6 +127,7 @@ class ClickStatistics:
         self._store: Store | None = None
         self._slates: dict[str, _Slate] = {}
         self._items: dict[str, _Sums] = {}
+        self._bundles: dict[tuple[str, str], _Sums] = {}
         self._waiting: deque[_Click] = deque(maxlen=self._config.waiting)
         self._slate_seq = self._event_seq = -1
         self._complete = False
@@ -122,9 +145,18 @@ class ClickStatistics:
     def clicks(self, item_ids: Sequence[str]) -> Clicks:
         """What is known of these N items; zeros until the store was read for the first time."""
         sums = [self._items.get(item, _NOTHING) for item in item_ids] if self._complete else [_NOTHING] * len(item_ids)
-        return Clicks(
-            clicks=np.array([one.clicks for one in sums], dtype=np.float64),
-            examined=np.array([one.examined for one in sums], dtype=np.float64),
+        return Clicks(clicks=_column(sums, "clicks"), examined=_column(sums, "examined"))
+
+    def scored_clicks(self, bundle: str, item_ids: Sequence[str]) -> ScoredClicks:
+        """What is known of these N items from slates of this bundle, whose scores compare with each other."""
+        known = self._bundles if self._complete else {}
+        sums = [known.get((bundle, item), _NOTHING) for item in item_ids]
+        return ScoredClicks(
+            examined=_column(sums, "examined"),
+            clicks=_column(sums, "clicks"),
+            scores=_column(sums, "scores"),
+            squared_scores=_column(sums, "squared_scores"),
+            clicked_scores=_column(sums, "clicked_scores"),
         )
 
     def close(self) -> None:
@@ -175,17 +207,18 @@ class ClickStatistics:
         self._complete = True
 
     def _take_places(self, frame: pl.DataFrame) -> None:
-        shown = frame.filter(pl.col("arm") != "shadow").select(REQUEST, USER, TIME, POSITION, ITEM)
-        for request, user, moment, position, item in shown.iter_rows():
+        shown = frame.filter(pl.col("arm") != "shadow").select(REQUEST, "bundle", USER, TIME, POSITION, ITEM, SCORE)
+        for request, bundle, user, moment, position, item, score in shown.iter_rows():
             slate = self._slates.get(request)
             if slate is None:
-                slate = self._slates[request] = _Slate(None if user is None else hash(user), moment)
+                slate = self._slates[request] = _Slate(intern(bundle), None if user is None else hash(user), moment)
                 if len(self._slates) > self._config.slates:
                     self._forget(self._slates.pop(next(iter(self._slates))))
             if position < len(slate.items):
                 continue
             slate.items.append(intern(item))
-            self._add(item, 1, 0, examination(position))
+            slate.scores.append(score)
+            self._add(slate, item, _Sums.shown(position, score))
 
     def _take_events(self, frame: pl.DataFrame) -> None:
         acts = frame.filter(pl.col(EVENT).is_in(self._config.acts), pl.col(REQUEST).is_not_null())
@@ -205,21 +238,30 @@ class ClickStatistics:
         position = slate.items.index(click.item)
         if position not in slate.clicked:
             slate.clicked.add(position)
-            self._add(click.item, 0, 1, 0.0)
+            self._add(slate, click.item, _Sums.clicked(slate.scores[position]))
 
     def _forget(self, slate: _Slate) -> None:
-        for position, item in enumerate(slate.items):
-            self._add(item, -1, -(position in slate.clicked), -examination(position))
+        for position, (item, score) in enumerate(zip(slate.items, slate.scores, strict=True)):
+            clicked = _Sums.clicked(score) if position in slate.clicked else _NOTHING
+            self._add(slate, item, _NOTHING.minus(_Sums.shown(position, score)).minus(clicked))
 
-    def _add(self, item: str, places: int, clicks: int, examined: float) -> None:
-        before = self._items.get(item, _NOTHING)
-        after = _Sums(before.places + places, before.clicks + clicks, before.examined + examined)
-        if after.places:
-            self._items[item] = after
-        else:
-            del self._items[item]
+    def _add(self, slate: _Slate, item: str, sums: _Sums) -> None:
+        _into(self._items, item, sums)
+        _into(self._bundles, (slate.bundle, item), sums)
 
     def _disconnect(self) -> None:
         if self._store is not None:
             self._store.close()
         self._store = None
+
+
+def _into(kept: dict[_Key, _Sums], key: _Key, sums: _Sums) -> None:
+    after = kept.get(key, _NOTHING).plus(sums)
+    if after.places:
+        kept[key] = after
+    else:
+        del kept[key]
+
+
+def _column(sums: list[_Sums], name: str) -> NDArray[np.float64]:
+    return np.array([getattr(one, name) for one in sums], dtype=np.float64)

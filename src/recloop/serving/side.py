@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recloop.columns import CATEGORIES
 from recloop.errors import ConfigError
-from recloop.policies import Candidates, Clicks
+from recloop.policies import Candidates, Clicks, ScoredClicks
 from recloop.serving.bundle import Bundle
 
 DAY = 86_400_000_000
@@ -22,10 +22,11 @@ _LACKS = {
     "categories": f"its items have no column '{CATEGORIES}'; ingest data with categories",
     "history_categories": f"its items have no column '{CATEGORIES}'; ingest data with categories",
     "clicks": "it comes without click statistics; give them to the recommender",
+    "scored_clicks": "it comes without click statistics of scores; give them to the recommender",
 }
 
 
-LEARNT = frozenset({"clicks"})
+LEARNT = frozenset({"clicks", "scored_clicks"})
 """Fields of `Candidates` that are not of the bundle, but of what people did with slates."""
 
 
@@ -34,6 +35,10 @@ class Statistics(Protocol):
 
     def clicks(self, item_ids: Sequence[str]) -> Clicks:
         """Of these N items, as known at this moment."""
+        ...
+
+    def scored_clicks(self, bundle: str, item_ids: Sequence[str]) -> ScoredClicks:
+        """The same of the slates that the bundle of this id made."""
         ...
 
 
@@ -47,6 +52,7 @@ class Side:
         popularity: float64 (I,).
         age: float64 (I,).
         clicks: of any N items, by their indices (N,), as known when it is called.
+        scored_clicks: likewise.
     """
 
     vectors: NDArray[np.float32] | None = None
@@ -54,6 +60,7 @@ class Side:
     popularity: NDArray[np.float64] | None = None
     age: NDArray[np.float64] | None = None
     clicks: Callable[[NDArray[np.int64]], Clicks] | None = None
+    scored_clicks: Callable[[NDArray[np.int64]], ScoredClicks] | None = None
 
     @classmethod
     def of(
@@ -65,7 +72,7 @@ class Side:
             bundle: what knows most of it.
             needs: fields of `Candidates`.
             policy: its name.
-            clicks: of each item of the catalogue, both (I,), or where they are counted.
+            clicks: of each item of the catalogue, both (I,), or where they are counted, with the scores or without.
 
         Raises:
             ConfigError: the bundle lacks something that is needed.
@@ -83,6 +90,8 @@ class Side:
             found["age"] = _age(bundle)
         if "clicks" in needs and clicks is not None:
             found["clicks"] = clicks.take if isinstance(clicks, Clicks) else _counted(bundle, clicks)
+        if "scored_clicks" in needs and clicks is not None and not isinstance(clicks, Clicks):
+            found["scored_clicks"] = _counted_with_scores(bundle, clicks)
         for need in sorted(needs):
             if found.get("categories" if need == "history_categories" else need) is None:
                 raise ConfigError(f"{bundle.id}: the policy '{policy}' needs {need}, but {_LACKS[need]}.")
@@ -102,6 +111,7 @@ class Side:
             popularity=None if self.popularity is None else self.popularity[items],
             age=None if self.age is None else self.age[items],
             clicks=None if self.clicks is None else self.clicks(items),
+            scored_clicks=None if self.scored_clicks is None else self.scored_clicks(items),
         )
 
 
@@ -126,6 +136,10 @@ def shares(items: pl.DataFrame) -> NDArray[np.float64] | None:
 
 def _counted(bundle: Bundle, statistics: Statistics) -> Callable[[NDArray[np.int64]], Clicks]:
     return lambda items: statistics.clicks(bundle.vocabulary.decode(items))
+
+
+def _counted_with_scores(bundle: Bundle, statistics: Statistics) -> Callable[[NDArray[np.int64]], ScoredClicks]:
+    return lambda items: statistics.scored_clicks(bundle.id, bundle.vocabulary.decode(items))
 
 
 def _mean(rows: NDArray[np.float64]) -> NDArray[np.float64]:
