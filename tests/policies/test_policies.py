@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recloop.errors import ConfigError
-from recloop.policies import Candidates, Clicks, Slate, find, names, top_n
+from recloop.policies import Candidates, Clicks, ScoredClicks, Slate, find, names, top_n
 from tests.support.slates import candidates
 
 SCORES = st.lists(st.sampled_from([-3.0, 0.0, 0.5, 0.5, 2.0, 40.0]), max_size=7)
@@ -23,6 +23,13 @@ def full(scores: list[float]) -> Candidates:
         popularity=np.arange(n, dtype=np.float64),
         age=np.where(np.arange(n) % 2, np.arange(n) + 1.0, np.inf),
         clicks=Clicks(clicks=np.arange(n, dtype=np.float64), examined=np.linspace(0.0, 9.0, n)),
+        scored_clicks=ScoredClicks(
+            examined=np.linspace(0.0, 9.0, n),
+            clicks=np.arange(n) % 2.0,
+            scores=np.linspace(0.0, 9.0, n) * 2.0,
+            squared_scores=np.linspace(0.0, 9.0, n) * 4.5,
+            clicked_scores=(np.arange(n) % 2.0) * 2.5,
+        ),
     )
 
 

@@ -68,6 +68,7 @@ def test_a_cell_may_be_one_category() -> None:
         ("categories", r"needs categories, but its items have no column 'categories'; ingest"),
         ("history_categories", r"needs history_categories, but its items have no column 'categories'; ingest"),
         ("clicks", r"needs clicks, but it comes without click statistics; give them"),
+        ("scored_clicks", r"needs scored_clicks, but it comes without click statistics of scores; give them"),
     ],
 )
 def test_a_bundle_that_lacks_what_a_policy_needs_is_refused(need: str, sentence: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from recloop.errors import ConfigError
-from recloop.policies.slate import Candidates, Clicks, PolicyConfig, Slate
+from recloop.policies.slate import Candidates, Clicks, PolicyConfig, ScoredClicks, Slate
 
 
 class Policy(Protocol):
@@ -49,4 +49,4 @@ def find(name: str) -> Policy:
     return cast("Policy", importlib.import_module(f"{__name__}.{name}"))
 
 
-__all__ = ["Candidates", "Clicks", "Policy", "PolicyConfig", "Slate", "find", "names"]
+__all__ = ["Candidates", "Clicks", "Policy", "PolicyConfig", "ScoredClicks", "Slate", "find", "names"]

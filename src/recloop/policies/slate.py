@@ -55,6 +55,33 @@ class Clicks:
             examined=np.bincount(items, weights=looked, minlength=n_items).astype(np.float64),
         )
 
+    def take(self, items: NDArray[np.integer]) -> "Clicks":
+        """Those of the items at these indices, in this order."""
+        return Clicks(clicks=self.clicks[items], examined=self.examined[items])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredClicks:
+    """What was shown and clicked so far, with the scores that were logged: enough for a linear regression of clicks.
+
+    The sums are over the places at which slates of one model showed each item; p is the probability that the place is
+    looked at, c whether it was clicked, and s the model's score. For a context of s and of anything that belongs to the
+    item alone, they give the sums of p z z^T and of c z, so contexts need not be kept.
+
+    Attributes:
+        examined: float64 (N,), sum of p.
+        clicks: float64 (N,), sum of c.
+        scores: float64 (N,), sum of p s.
+        squared_scores: float64 (N,), sum of p s^2.
+        clicked_scores: float64 (N,), sum of c s.
+    """
+
+    examined: NDArray[np.float64]
+    clicks: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    squared_scores: NDArray[np.float64]
+    clicked_scores: NDArray[np.float64]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidates:
@@ -70,6 +97,7 @@ class Candidates:
         popularity: float64 (N,), events of all known users with each item.
         age: float64 (N,), days from each item's first event to the newest event of all; infinite without any.
         clicks: of each item.
+        scored_clicks: of each item, with the scores of the model that made these.
     """
 
     items: NDArray[np.int64]
@@ -80,6 +108,7 @@ class Candidates:
     popularity: NDArray[np.float64] | None = None
     age: NDArray[np.float64] | None = None
     clicks: Clicks | None = None
+    scored_clicks: ScoredClicks | None = None
 
     def __len__(self) -> int:
         return len(self.items)

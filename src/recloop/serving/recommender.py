@@ -20,7 +20,7 @@ from recloop.errors import ConfigError, DataError
 from recloop.policies import Clicks, PolicyConfig
 from recloop.retrieval.exact import rank, top_k
 from recloop.serving.bundle import Bundle, packaged_until
-from recloop.serving.side import Side
+from recloop.serving.side import LEARNT, Side, Statistics
 
 Fallback = Literal["nobody", "unknown_user", "empty_history"]
 
@@ -121,10 +121,14 @@ class Recommendation:
 class Recommender:
     """Answers for one bundle. Its methods may be called by several threads.
 
+    Attributes:
+        learns: whether the policy learns from what people do with slates.
+
     Args:
         bundle: what to recommend from.
         config: how; by default the section `serve` of the parameters that the bundle was packaged with.
-        clicks: what was clicked so far, a number an item of the catalogue, for policies that learn from it.
+        clicks: what was clicked so far, a number an item of the catalogue, or where it is counted, for policies that
+            learn from it.
         live: id, and `seq` of an event of the store -> what the user did later; by default nothing. It is asked for
             what came after the bundle's histories, which end at the manifest's ``data.feedback``.
         erased: id -> moment until which what a user did is erased (microseconds since 1970 UTC), `None` if nothing is.
@@ -139,7 +143,7 @@ class Recommender:
         self,
         bundle: Bundle,
         config: ServeConfig | None = None,
-        clicks: Clicks | None = None,
+        clicks: Clicks | Statistics | None = None,
         erased: Callable[[str], int | None] | None = None,
         live: Callable[[str, int], Sequence[Past]] | None = None,
     ) -> None:
@@ -149,6 +153,7 @@ class Recommender:
         self._policy = policies.find(self.config.policy)
         self._options = self.config.options()
         needs = self._policy.NEEDS | self._options.needs
+        self.learns = bool(needs & LEARNT)
         self._side = Side.of(bundle, needs, self.config.policy, clicks)
         self._erased = erased or (lambda _: None)
         self._live = live or (lambda _, __: ())

@@ -69,6 +69,7 @@ class RecommendationService:
     """Personal recommendations, similar items, and the feedback that the next model learns from."""
 
     def __init__(self) -> None:
+        from recloop.serving.clicks import ClickStatistics
         from recloop.serving.exposures import ExposureLog
         from recloop.serving.feedback import Feedback
         from recloop.serving.live import LiveHistories
@@ -89,8 +90,15 @@ class RecommendationService:
         self._people = ErasedPeople(open_store)
         self._writers = anyio.CapacityLimiter(WRITERS)
         self._live = LiveHistories(open_store, self._people.until)
+        self._clicks = ClickStatistics(open_store)
         self._traffic = Traffic(
-            open_store, root=root, default=default, pinned=pinned, erased=self._people.until, live=self._live
+            open_store,
+            root=root,
+            default=default,
+            pinned=pinned,
+            erased=self._people.until,
+            live=self._live,
+            clicks=self._clicks,
         )
 
     def __is_ready__(self) -> bool:
@@ -211,6 +219,7 @@ class RecommendationService:
         """Log the slates that are still waiting, and give the store's connections back."""
         self._traffic.close()
         self._exposures.close()
+        self._clicks.close()
         self._live.close()
         self._people.close()
         self._feedback.close()

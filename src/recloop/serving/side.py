@@ -3,8 +3,9 @@
 Shapes: I items of the catalogue, N candidates, D dimensions, C categories.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from recloop.columns import CATEGORIES
 from recloop.errors import ConfigError
-from recloop.policies import Candidates, Clicks
+from recloop.policies import Candidates, Clicks, ScoredClicks
 from recloop.serving.bundle import Bundle
 
 DAY = 86_400_000_000
@@ -21,7 +22,24 @@ _LACKS = {
     "categories": f"its items have no column '{CATEGORIES}'; ingest data with categories",
     "history_categories": f"its items have no column '{CATEGORIES}'; ingest data with categories",
     "clicks": "it comes without click statistics; give them to the recommender",
+    "scored_clicks": "it comes without click statistics of scores; give them to the recommender",
 }
+
+
+LEARNT = frozenset({"clicks", "scored_clicks"})
+"""Fields of `Candidates` that are not of the bundle, but of what people did with slates."""
+
+
+class Statistics(Protocol):
+    """What people did with slates so far, by raw id, so that it serves bundles of any catalogue."""
+
+    def clicks(self, item_ids: Sequence[str]) -> Clicks:
+        """Of these N items, as known at this moment."""
+        ...
+
+    def scored_clicks(self, bundle: str, item_ids: Sequence[str]) -> ScoredClicks:
+        """The same of the slates that the bundle of this id made."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,18 +51,28 @@ class Side:
         categories: float64 (I, C).
         popularity: float64 (I,).
         age: float64 (I,).
-        clicks: both (I,).
+        clicks: of any N items, by their indices (N,), as known when it is called.
+        scored_clicks: likewise.
     """
 
     vectors: NDArray[np.float32] | None = None
     categories: NDArray[np.float64] | None = None
     popularity: NDArray[np.float64] | None = None
     age: NDArray[np.float64] | None = None
-    clicks: Clicks | None = None
+    clicks: Callable[[NDArray[np.int64]], Clicks] | None = None
+    scored_clicks: Callable[[NDArray[np.int64]], ScoredClicks] | None = None
 
     @classmethod
-    def of(cls, bundle: Bundle, needs: frozenset[str], policy: str, clicks: Clicks | None = None) -> "Side":
+    def of(
+        cls, bundle: Bundle, needs: frozenset[str], policy: str, clicks: Clicks | Statistics | None = None
+    ) -> "Side":
         """What `policy`, which `needs` these fields of `Candidates`, must know of the bundle's items.
+
+        Args:
+            bundle: what knows most of it.
+            needs: fields of `Candidates`.
+            policy: its name.
+            clicks: of each item of the catalogue, both (I,), or where they are counted, with the scores or without.
 
         Raises:
             ConfigError: the bundle lacks something that is needed.
@@ -60,10 +88,12 @@ class Side:
             found["popularity"] = counts.astype(np.float64)
         if "age" in needs:
             found["age"] = _age(bundle)
-        if "clicks" in needs:
-            found["clicks"] = clicks
+        if "clicks" in needs and clicks is not None:
+            found["clicks"] = clicks.take if isinstance(clicks, Clicks) else _counted(bundle, clicks)
+        if "scored_clicks" in needs and clicks is not None and not isinstance(clicks, Clicks):
+            found["scored_clicks"] = _counted_with_scores(bundle, clicks)
         for need in sorted(needs):
-            if found["categories" if need == "history_categories" else need] is None:
+            if found.get("categories" if need == "history_categories" else need) is None:
                 raise ConfigError(f"{bundle.id}: the policy '{policy}' needs {need}, but {_LACKS[need]}.")
         return cls(**found)
 
@@ -71,7 +101,7 @@ class Side:
         self, items: NDArray[np.int64], scores: NDArray[np.float32], history: NDArray[np.int64]
     ) -> Candidates:
         """What is known of these N items, best first, for a person with this history of item indices."""
-        clicks, categories = self.clicks, self.categories
+        categories = self.categories
         return Candidates(
             items=items,
             scores=scores,
@@ -80,7 +110,8 @@ class Side:
             history_categories=None if categories is None else _mean(categories[history]),
             popularity=None if self.popularity is None else self.popularity[items],
             age=None if self.age is None else self.age[items],
-            clicks=None if clicks is None else Clicks(clicks=clicks.clicks[items], examined=clicks.examined[items]),
+            clicks=None if self.clicks is None else self.clicks(items),
+            scored_clicks=None if self.scored_clicks is None else self.scored_clicks(items),
         )
 
 
@@ -101,6 +132,14 @@ def shares(items: pl.DataFrame) -> NDArray[np.float64] | None:
     counts = np.zeros((items.height, int(name.max()) + 1))
     counts[pairs["row"].to_numpy(), name] = 1.0
     return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
+
+
+def _counted(bundle: Bundle, statistics: Statistics) -> Callable[[NDArray[np.int64]], Clicks]:
+    return lambda items: statistics.clicks(bundle.vocabulary.decode(items))
+
+
+def _counted_with_scores(bundle: Bundle, statistics: Statistics) -> Callable[[NDArray[np.int64]], ScoredClicks]:
+    return lambda items: statistics.scored_clicks(bundle.id, bundle.vocabulary.decode(items))
 
 
 def _mean(rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from pydantic import Field
 from recloop.config import Config
 from recloop.errors import RecloopError
 from recloop.serving.bundle import Bundle, packaged_until
+from recloop.serving.clicks import ClickStatistics
 from recloop.serving.live import LiveHistories
 from recloop.serving.recommender import Recommender
 from recloop.store import Store
@@ -86,6 +87,7 @@ class Traffic:
         pinned: serve `default` whatever the store says.
         erased: see `Recommender`.
         live: what people did since; it is told from when on that is wanted.
+        clicks: what they clicked, shared by all bundles; started when a policy that learns from it is served.
         config: sizes and times.
     """
 
@@ -98,10 +100,11 @@ class Traffic:
         pinned: bool = False,
         erased: Callable[[str], int | None] | None = None,
         live: LiveHistories | None = None,
+        clicks: ClickStatistics | None = None,
         config: FollowConfig | None = None,
     ) -> None:
         self.pinned = pinned
-        self._erased, self._live = erased, live
+        self._erased, self._live, self._clicks = erased, live, clicks
         self.served = Served()
         self._open_store, self._root, self._default = open_store, root, default
         self._config = config or FollowConfig()
@@ -206,7 +209,12 @@ class Traffic:
         return self._root / BUNDLES / bundle
 
     def _load(self, folder: Path) -> Recommender:
-        return Recommender(Bundle.load(folder), erased=self._erased, live=self._live and self._live.since)
+        recommender = Recommender(
+            Bundle.load(folder), clicks=self._clicks, erased=self._erased, live=self._live and self._live.since
+        )
+        if self._clicks is not None and recommender.learns:
+            self._clicks.start()
+        return recommender
 
     def _reach_back(self) -> None:
         """Follow what people did since the oldest served bundle was packaged."""
