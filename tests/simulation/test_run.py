@@ -37,6 +37,7 @@ def test_a_replay_needs_data(tmp_path: Path):
 
 @pytest.mark.integration
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_people_use_the_service_while_the_flows_decide(tmp_path: Path):
     out = tmp_path / "out"
     told: list[str] = []
