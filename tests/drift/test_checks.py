@@ -10,9 +10,13 @@ import torch
 from recloop.data.sequences import Contexts
 from recloop.data.vocabulary import Vocabulary
 from recloop.drift import (
+    catalogue_churn,
     event_types,
+    history_embeddings,
     item_popularity,
     model_scores,
+    new_users,
+    slates,
     unknown_items,
     unknown_users,
     user_activity,
@@ -23,7 +27,7 @@ from recloop.drift.comparison import LARGEST, Comparison, Daily, Shares
 from recloop.drift.inputs import Inputs
 from recloop.models import find
 from recloop.models.base import FitContext, Model, TrainingData
-from tests.drift.conftest import events, people
+from tests.drift.conftest import Row, events, people
 
 Make = Callable[..., Inputs]
 
@@ -169,19 +173,111 @@ def test_volume_needs_a_week(inputs: Make):
     assert volume.measure(inputs(events(people(40, (0, 10))), events(people(40, (11, 16))))) is None
 
 
-@pytest.mark.parametrize("check", [unknown_users, user_activity, volume])
+@pytest.mark.parametrize("check", [catalogue_churn, new_users, unknown_users, user_activity, volume])
 def test_windows_of_one_time_say_nothing_about_time(inputs: Make, check: object):
     halves = events(people(40, (0, 20))), events(people(40, (0, 20), seed=1, prefix="v"))
     assert check.measure(inputs(*halves)) is None  # type: ignore[attr-defined]
 
 
-def popularity(train: pl.DataFrame) -> tuple[Model, Vocabulary]:
+def taken(items: str, start: float, length: float, users: int = 50) -> list[Row]:
+    """People who all take each of `items`, one letter an item, evenly over some days."""
+    count = len(items) * users
+    return [
+        (f"u{index % users}", items[index // users], start + length * index / (count - 1), "view", 1.0)
+        for index in range(count)
+    ]
+
+
+def in_slices(before: str, newest: str, current: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What was taken in the last two slices of the reference, of 0.9 days each, and afterwards."""
+    long_ago = taken(before, -3, 0.2)
+    return events(long_ago + taken(before, 0.3, 0.2) + taken(newest, 1.3, 0.2)), events(taken(current, 2, 0.9))
+
+
+def test_catalogue_churn(inputs: Make):
+    found = catalogue_churn.measure(inputs(*in_slices("abf", "abcde", "cdeyz")))
+    assert shares(found).labels == ["still taken", "taken no more"]
+    np.testing.assert_allclose(shares(found).reference, [2 / 3, 1 / 3], err_msg="f is gone")
+    np.testing.assert_allclose(shares(found).current, [3 / 5, 2 / 5], err_msg="a and b are gone; y and z do not count")
+    assert found
+    assert (found.n_reference, found.n_current) == (150, 250)
+
+
+def test_items_that_leave_are_drift(inputs: Make):
+    gone = catalogue_churn.measure(inputs(*in_slices("abcdef", "abcdef", "abcdxy")))
+    np.testing.assert_allclose(shares(gone).current, [4 / 6, 2 / 6])
+    assert drifted(gone)
+
+
+def test_items_that_only_come_and_items_that_always_come_and_go_are_none(inputs: Make):
+    assert catalogue_churn.measure(inputs(*in_slices("ab", "ab", "abxyz"))) is None, "nothing leaves"
+    usual = catalogue_churn.measure(inputs(*in_slices("ab", "ac", "ad")))
+    np.testing.assert_allclose(shares(usual).reference, [1 / 2, 1 / 2])
+    np.testing.assert_allclose(shares(usual).current, [1 / 2, 1 / 2])
+    assert not drifted(usual)
+    fewer = catalogue_churn.measure(inputs(*in_slices("abcd", "ab", "ab")))
+    assert shares(fewer).reference[1] > 0
+    assert not drifted(fewer)
+
+
+def test_fewer_events_hold_fewer_items_and_that_is_no_churn(inputs: Make):
+    """The same 200 items, chosen at random; but only a third as many events lately."""
+    rng = np.random.default_rng(0)
+
+    def chosen(start: float, count: int) -> list[Row]:
+        days = np.sort(rng.uniform(start, start + 5, count))
+        return [(f"u{rng.integers(100)}", f"i{rng.integers(200)}", day, "view", 1.0) for day in days]
+
+    found = catalogue_churn.measure(inputs(events(chosen(-5, 600) + chosen(0, 600)), events(chosen(5, 200))))
+    assert abs(shares(found).current[1] - shares(found).reference[1]) < 0.1
+    assert shares(found).current[1] > 0.3
+
+
+@pytest.mark.parametrize("check", [catalogue_churn, new_users])
+def test_a_short_reference_does_not_say_what_is_usual(inputs: Make, check: object):
+    reference, current = events(people(60, (0, 10))), events(people(60, (11, 17), seed=1, prefix="v"))
+    assert check.measure(inputs(reference, current)) is None  # type: ignore[attr-defined]
+    longer = events(people(60, (-10, 10)) + [(f"u{user}", "rare", 9.0, "view", 1.0) for user in range(60)])
+    assert check.measure(inputs(longer, current)) is not None  # type: ignore[attr-defined]
+
+
+def test_new_users_counts_people_and_unknown_users_their_events(inputs: Make):
+    reference = people(100, (0, 20))
+    known = people(100, (21, 30), seed=1)
+    passing = people(100, (21, 30), per_user=1, seed=2, prefix="new")
+    found = new_users.measure(inputs(events(reference), events(known + passing)))
+    assert shares(found).labels == ["known", "unknown"]
+    np.testing.assert_allclose(shares(found).current, [1 / 2, 1 / 2])
+    assert found
+    assert found.n_current == 200
+    assert drifted(found)
+    busy = people(25, (21, 30), per_user=40, seed=2, prefix="new")
+    few = [check.measure(inputs(events(reference), events(known + busy))) for check in (new_users, unknown_users)]
+    assert not drifted(few[0])
+    np.testing.assert_allclose(shares(few[0]).current, [100 / 125, 25 / 125])
+    np.testing.assert_allclose(shares(few[1]).current, [400 / 1400, 1000 / 1400])
+    assert drifted(few[1])
+
+
+def test_fewer_new_people_than_usual_are_no_drift(inputs: Make):
+    reference = people(50, (0, 5)) + people(100, (15, 20), prefix="v")
+    found = new_users.measure(inputs(events(reference), events(people(100, (21, 26), prefix="v", seed=1))))
+    assert found
+    assert found.value > 0.5
+    assert found.threshold(0.001) == LARGEST
+
+
+def fitted(name: str, train: pl.DataFrame, **config: object) -> tuple[Model, Vocabulary]:
     items = Vocabulary(train["item_id"])
-    kind = find("popularity")
-    model = kind(kind.Config(), len(items))
+    kind = find(name)
+    model = kind(kind.Config(**config), len(items))
     histories = Contexts.from_frame(train, Vocabulary(train["user_id"]), items)
     model.fit(TrainingData(histories=histories, n_items=len(items)), FitContext(device=torch.device("cpu")))
     return model, items
+
+
+def popularity(train: pl.DataFrame) -> tuple[Model, Vocabulary]:
+    return fitted("popularity", train)
 
 
 def skewed(rows: list) -> list:
@@ -210,5 +306,99 @@ def test_no_more_contexts_are_scored_than_asked_for(inputs: Make):
     assert found[0].value == found[1].value
 
 
-def test_without_a_model_there_are_no_scores(inputs: Make):
-    assert model_scores.measure(inputs(events(people(40, (0, 10))), events(people(40, (11, 20))))) is None
+@pytest.mark.parametrize("check", [model_scores, slates, history_embeddings])
+def test_without_a_model_there_are_no_answers(inputs: Make, check: object):
+    parts = events(people(40, (0, 10))), events(people(40, (11, 20)))
+    assert check.measure(inputs(*parts)) is None  # type: ignore[attr-defined]
+
+
+def groups(days: tuple[float, float], first: float, seed: int) -> pl.DataFrame:
+    """200 people who take 4 of 8 items, either all of the first eight or, all others, of the second."""
+    rng = np.random.default_rng(seed)
+    return events(
+        [
+            (f"u{user}", f"i{(0 if user < 200 * first else 8) + item:02}", rng.uniform(*days), "view", 1.0)
+            for user in range(200)
+            for item in rng.permutation(8)[:4]
+        ]
+    )
+
+
+@pytest.mark.parametrize("check", [slates, history_embeddings])
+def test_another_mix_of_people_is_seen_in_slates_and_vectors(inputs: Make, check: object):
+    reference, alike, other = groups((0, 10), 0.5, 0), groups((11, 20), 0.5, 1), groups((11, 20), 0.9, 2)
+    model = fitted("als", reference, factors=4)
+    assert not drifted(check.measure(inputs(reference, alike, model, top_k=2)))  # type: ignore[attr-defined]
+    assert drifted(check.measure(inputs(reference, other, model, top_k=2)))  # type: ignore[attr-defined]
+
+
+def test_slates_hold_unseen_items_by_their_ids(inputs: Make):
+    reference, current = groups((0, 10), 0.5, 0), groups((11, 20), 1.0, 1)
+    found = slates.measure(inputs(reference, current, fitted("als", reference, factors=4), top_k=4))
+    named = dict(
+        zip(shares(found).labels, zip(shares(found).reference, shares(found).current, strict=True), strict=True)
+    )
+    first = [f"i{item:02}" for item in range(8)]
+    np.testing.assert_allclose(np.sum([named[item] for item in first], axis=0), [0.5, 1])
+    assert found
+    assert (found.n_reference, found.n_current) == (800, 800)
+
+
+def test_places_that_nothing_is_left_for_are_left_out(inputs: Make):
+    rows = [(f"u{user}", f"i{item}", user / 100, "view", 1.0) for user in range(60) for item in range(3)]
+    later = events([(user, item, day + 2, *rest) for user, item, day, *rest in rows])
+    two_left = events([*rows, ("u0", "i3", 0.0, "view", 1.0), ("u0", "i4", 0.0, "view", 1.0)])
+    looked = inputs(two_left, later, popularity(two_left), top_k=3)
+    assert looked.answers
+    assert np.unique(looked.answers.items).tolist() == [-1, 3, 4]
+    found = slates.measure(looked)
+    assert found
+    assert (found.n_reference, found.n_current) == (59 * 2, 60 * 2)
+    assert model_scores.measure(looked) is None
+    nothing_left = events(rows)
+    assert slates.measure(inputs(nothing_left, later, popularity(nothing_left), top_k=3)) is None
+
+
+def test_vectors_are_compared_along_the_directions_in_which_the_reference_differs() -> None:
+    vectors = np.array([[3, 1, 7], [-3, 1, 7], [3, -1, 7], [-3, -1, 7], [9, 5, 0]], dtype=np.float64)
+    reference = np.array([True, True, True, True, False])
+    places = history_embeddings._along(vectors, reference)
+    assert places.shape == (5, 2), "the reference does not differ along the third axis"
+    np.testing.assert_allclose(np.abs(places), [[3, 1], [3, 1], [3, 1], [3, 1], [9, 5]])
+    assert history_embeddings._along(vectors[[0, 0, 4]], np.array([True, True, False])).shape == (3, 0)
+
+
+def test_vectors_need_a_model_that_has_them_and_people_who_differ(inputs: Make):
+    reference, current = groups((0, 10), 0.5, 0), groups((11, 20), 0.5, 1)
+    for name in ("popularity", "ease"):
+        assert history_embeddings.measure(inputs(reference, current, fitted(name, reference))) is None
+    found = history_embeddings.measure(inputs(reference, current, fitted("als", reference, factors=2)))
+    assert found
+    assert {label.partition(":")[0] for label in shares(found).labels} == {"direction 1", "direction 2"}
+    assert (found.n_reference, found.n_current) == (400, 400), "once for each direction"
+    alone = events([("u" + str(user), "i1", user / 10, "view", 1.0) for user in range(60)])
+    same = events([("u" + str(user), "i1", 7 + user / 10, "view", 1.0) for user in range(60)])
+    assert history_embeddings.measure(inputs(alone, same, fitted("als", alone, factors=2))) is None, "all are alike"
+
+
+def test_vectors_that_are_no_numbers_are_left_out(inputs: Make):
+    reference, current = groups((0, 10), 0.5, 0), groups((11, 20), 0.5, 1)
+    model, items = fitted("als", reference, factors=2)
+    looked = inputs(reference, current, (model, items))
+    answers = looked.answers
+    assert answers
+    assert answers.vectors is not None
+    answers.vectors[(answers.blocks["window"] == 0).to_numpy()] = np.nan
+    assert history_embeddings.measure(looked) is None
+
+
+def test_the_model_is_asked_once_for_all_checks(inputs: Make, monkeypatch: pytest.MonkeyPatch):
+    reference, current = groups((0, 10), 0.5, 0), groups((11, 20), 0.5, 1)
+    model, items = fitted("als", reference, factors=2)
+    asked: list[int] = []
+    own = model.user_vectors
+    monkeypatch.setattr(model, "user_vectors", lambda contexts: asked.append(len(contexts)) or own(contexts))
+    looked = inputs(reference, current, (model, items))
+    for check in (model_scores, slates, history_embeddings):
+        assert check.measure(looked)
+    assert sum(asked) == 400

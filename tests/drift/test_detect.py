@@ -49,9 +49,13 @@ def uneven(rng: np.random.Generator, users: int = 300, items: int = 80) -> pl.Da
 
 def test_all_checks_are_found():
     assert names() == (
+        "catalogue_churn",
         "event_types",
+        "history_embeddings",
         "item_popularity",
         "model_scores",
+        "new_users",
+        "slates",
         "unknown_items",
         "unknown_users",
         "user_activity",
@@ -63,7 +67,7 @@ def test_all_checks_are_found():
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["time", "users", "rows"])
 def test_two_samples_of_one_distribution_do_not_drift(how: str):
-    """200 seeds; the configured rate is 1%, although nothing is tolerated and eight checks are made at once."""
+    """200 seeds; the configured rate is 1%, although nothing is tolerated and several checks are made at once."""
     alarms: list[bool] = []
     for seed in range(200):
         rng = np.random.default_rng(seed)

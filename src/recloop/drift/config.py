@@ -16,8 +16,8 @@ class DriftConfig(Config):
         false_alarms: probability that any check of two windows of one distribution reports drift.
         tolerance: Jensen-Shannon distance between two distributions that does not matter.
         unknown_tolerance: the same for the rates of unknown users and items, which come in waves.
-        score_tolerance: the same for the model's scores, where more is usual: a model is surer about people from whom
-            it has learnt than about new ones.
+        score_tolerance: the same for the model's scores, slates and vectors, where more is usual: a model is surer
+            about people from whom it has learnt than about new ones.
         volume_factor: factor between the events a day of the two windows that does not matter.
         top_k: the score of a context is the mean of its best `top_k` items.
         contexts: most contexts of a window that are scored.
@@ -32,7 +32,7 @@ class DriftConfig(Config):
     false_alarms: float = Field(default=0.01, gt=0, lt=0.5, description="Probability of drift where there is none.")
     tolerance: float = Field(default=0.12, ge=0, lt=0.8, description="Jensen-Shannon distance that does not matter.")
     unknown_tolerance: float = Field(default=0.15, ge=0, lt=0.8, description="The same for rates of unknown ids.")
-    score_tolerance: float = Field(default=0.2, ge=0, lt=0.8, description="The same for the model's scores.")
+    score_tolerance: float = Field(default=0.2, ge=0, lt=0.8, description="The same for the model's answers.")
     volume_factor: float = Field(default=2.0, ge=1, description="Change of the events a day that does not matter.")
     top_k: int = Field(default=10, ge=1, description="Best items of a context whose mean score is compared.")
     contexts: int = Field(default=2000, ge=1, description="Most contexts of each window that are scored.")

@@ -19,7 +19,7 @@ from recloop.models.base import Model
 
 Verdict = Literal["stable", "drift", "insufficient"]
 
-_NOT_CHECKS = frozenset({"bins", "comparison", "config", "detect", "inputs", "report", "windows"})
+_NOT_CHECKS = frozenset({"answers", "bins", "comparison", "config", "detect", "inputs", "report", "windows"})
 
 
 @dataclass(frozen=True, kw_only=True)

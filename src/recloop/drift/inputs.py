@@ -1,8 +1,10 @@
 """What a check may look at."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from recloop.data.vocabulary import Vocabulary
+from recloop.drift.answers import Answers, answers
 from recloop.drift.config import DriftConfig
 from recloop.drift.windows import Windows
 from recloop.models.base import Model
@@ -21,3 +23,8 @@ class Inputs:
     windows: Windows
     config: DriftConfig
     model: tuple[Model, Vocabulary] | None = None
+
+    @cached_property
+    def answers(self) -> Answers | None:
+        """What the model answers in either window, asked once for all checks; `None` if there is none."""
+        return None if self.model is None else answers(self.windows, *self.model, self.config)

@@ -98,6 +98,7 @@ def rank(
     *,
     mask_seen: bool = True,
     exclude: Sequence[Sequence[int]] | None = None,
+    scores: Tensor | None = None,
 ) -> Ranked:
     """The best items of one batch of contexts.
 
@@ -107,8 +108,9 @@ def rank(
         k: places of a slate.
         mask_seen: leave out the items of the history.
         exclude: further items to leave out, one list a context.
+        scores: what the model gives the contexts, (B, I), where it is known already; left unchanged.
     """
-    scores = model.score(contexts)
+    scores = model.score(contexts) if scores is None else scores
     if mask_seen:
         scores = _without_seen(scores, contexts)
     if exclude is not None:
