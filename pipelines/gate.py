@@ -2,8 +2,12 @@
 
 import hashlib
 import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -15,12 +19,15 @@ from recloop.data.tables import read_attributes, read_json, read_parquet, write_
 from recloop.devices import choose
 from recloop.errors import ConfigError, DataError
 from recloop.evaluation.contenders import fit, rival
-from recloop.evaluation.gate import Contender, Decision, GateConfig, decide, leaderboard
+from recloop.evaluation.gate import Contender, Decision, GateConfig, SlateValues, decide, leaderboard
 from recloop.evaluation.questions import Questions
 from recloop.evaluation.ranking import EvaluateConfig
+from recloop.hindsight import slate_values
 from recloop.models import storage
 from recloop.progress import track
+from recloop.serving.recommender import ServeConfig
 
+DATA = Path("data")
 POINTER = ARTIFACTS / "champion" / "champion.json"
 DECISION = ARTIFACTS / "gate" / "decision.json"
 LEADERBOARD = ARTIFACTS / "gate" / "leaderboard.csv"
@@ -52,10 +59,13 @@ def main() -> None:
             progress=track,
         )
         baseline = rival(*fitted, questions, config, progress=track)
-    decision = decide(candidates, baseline=baseline, champion=champion, config=config)
+    values = _values(
+        candidates, champion, config, parse(ServeConfig, section(params, "serve"), "params.yaml: serve"), device
+    )
+    decision = decide(candidates, baseline=baseline, champion=champion, config=config, values=values)
 
     write_json(decision.record(), DECISION)
-    leaderboard(candidates, config.metric).write_csv(LEADERBOARD)
+    leaderboard(candidates, config.metric, values).write_csv(LEADERBOARD)
     _show(decision)
 
 
@@ -81,6 +91,33 @@ def _candidate(name: str, questions: Questions, manifest: dict[str, Any] | None)
         is_champion=manifest is not None
         and manifest["model"] == name
         and manifest["files"][storage.WEIGHTS]["sha256"] == hashlib.sha256(weights).hexdigest(),
+    )
+
+
+def _values(
+    candidates: Sequence[Contender],
+    champion: Contender | None,
+    config: GateConfig,
+    serve: ServeConfig,
+    device: torch.device,
+) -> SlateValues:
+    """What the champion's logged slates say of the challengers."""
+    if champion is None or champion.bundle is None:
+        return SlateValues()
+    windows = read_json(SPLIT / "split.json")
+    learnt_until = datetime.fromisoformat(windows["train_window"][1])
+    begin = datetime.fromisoformat(windows["test_window"][0])
+    return slate_values(
+        data=DATA,
+        champion=champion.bundle,
+        since=round(max(learnt_until, begin).timestamp() * 1_000_000),
+        challengers=[one.model for one in candidates if not one.is_champion],
+        load=lambda name: storage.load(ARTIFACTS / "models" / name, device),
+        train=read_parquet(SPLIT / "train.parquet"),
+        interactions=read_parquet(CLEAN / "interactions.parquet"),
+        attributes=read_attributes(CLEAN),
+        serve=serve,
+        config=config,
     )
 
 

@@ -1,13 +1,16 @@
 import json
 import shutil
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 from pipelines import evaluate, gate, run
 from recloop.errors import BundleError, ConfigError, DataError
+from tests.support.logs import write_log
 from tests.support.project import SMALL, make
 from tests.support.trained import Trained
 
@@ -225,3 +228,49 @@ def test_an_unknown_parameter_is_one_sentence_and_status_2(
     assert ended.value.code == 2
     assert "params.yaml: gate.metrik is not a known parameter; known ones are: " in capsys.readouterr().err
     assert not (project.root / "artifacts/gate").exists()
+
+
+def log_of_slates(project: Trained, bundle: str, propensity: float) -> None:
+    """Slates of one item drawn uniformly of 30, in the test window; people act on what is not of their group."""
+    random = np.random.default_rng(3)
+    begin = datetime.fromisoformat(project.parts.summary["test_window"][0]).timestamp()
+    users, items = np.arange(3_000) % 60, random.integers(0, 30, 3_000)
+    moments = begin + 60 + random.integers(0, 15 * 86_400, 3_000)
+    write_log(
+        project.root / "data",
+        users=[f"u{user}" for user in users],
+        items=[f"i{item}" for item in items],
+        moments=(moments * 1_000_000).astype(np.int64).tolist(),
+        clicked=(users % 3 != items // 10).tolist(),
+        propensity=propensity,
+        bundle=bundle,
+    )
+
+
+def test_the_champions_log_is_reported_and_rejects_where_that_is_asked_for(project: Trained) -> None:
+    log_of_slates(project, project.champion("popularity"), 1 / 30)
+    project.params(gate={"off_policy": {"floors": {"min_effective": 20}}})
+    decision = decided(project)
+    assert (decision["verdict"], decision["winner"]) == ("promote", "ease")
+    said = " ".join(decision["reasons"])
+    assert "The first place of ease's slates would have been acted on in this share of the champion's" in said
+    assert "would surely have earned less than the champion did, which is only reported" in said
+    ease = next(one for one in decision["candidates"] if one["model"] == "ease")
+    assert [one["method"] for one in ease["off_policy"]] == ["snips", "doubly_robust"]
+    assert ease["off_policy"][0]["interval"][1] < decision["logged"]["value"]
+    board = pl.read_csv(project.root / "artifacts/gate/leaderboard.csv")
+    assert board.filter(model="ease")["slate_value"].to_list() == [ease["off_policy"][0]["value"]]
+    project.params(gate={"off_policy": {"reject": True, "floors": {"min_effective": 20}}})
+    decision = decided(project)
+    assert (decision["verdict"], decision["winner"]) == ("keep", None)
+    assert "ease would surely have earned less than the champion did, so it is rejected." in decision["reasons"]
+
+
+def test_a_log_without_exploration_is_refused_in_one_sentence(project: Trained) -> None:
+    log_of_slates(project, project.champion("popularity"), 1.0)
+    project.params(gate={"off_policy": {"reject": True}})
+    decision = decided(project)
+    assert decision["winner"] == "ease"
+    assert decision["reasons"][-1].startswith("Off-policy estimates are refused, as nothing was left to chance")
+    assert decision["logged"] is None
+    assert "slate_value" not in pl.read_csv(project.root / "artifacts/gate/leaderboard.csv").columns

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recloop.errors import ConfigError
-from recloop.policies import Candidates, Clicks, ScoredClicks, Slate, find, names, top_n
+from recloop.policies import Candidates, Clicks, ScoredClicks, Slate, exact, find, first_place, names, thompson, top_n
 from tests.support.slates import candidates
 
 SCORES = st.lists(st.sampled_from([-3.0, 0.0, 0.5, 0.5, 2.0, 40.0]), max_size=7)
@@ -60,6 +60,27 @@ def test_a_slate_holds_only_candidates_none_twice_and_at_most_k_and_depends_on_t
     assert ((first.propensities > 0) & (first.propensities <= 1)).all()
     assert items == second.items.tolist()
     assert first.propensities.tolist() == second.propensities.tolist()
+
+
+@pytest.mark.parametrize("name", names())
+@given(scores=SCORES, seed=st.integers(0, 2**63 - 1))
+def test_the_first_place_is_as_likely_as_slates_say(name: str, scores: list[float], seed: int) -> None:
+    policy, given_candidates = find(name), full(scores)
+    chances = first_place(policy, given_candidates, policy.Config())
+    assert (chances is None) == (name == "thompson")
+    if chances is None:
+        return
+    assert chances.shape == (len(scores),)
+    np.testing.assert_allclose(chances.sum(), min(1, len(scores)))
+    made = policy.slate(given_candidates, 1, policy.Config(), np.random.default_rng(seed))
+    if scores:
+        np.testing.assert_allclose(chances[given_candidates.items == made.items[0]], made.propensities[:1])
+
+
+def test_propensities_are_exact_but_for_those_of_thompson_sampling() -> None:
+    assert [name for name in names() if not exact(name)] == ["thompson"]
+    assert exact("of another installation")
+    assert thompson.EXACT is False
 
 
 @pytest.mark.parametrize("name", names())

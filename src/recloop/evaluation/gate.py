@@ -24,6 +24,7 @@ from recloop import models
 from recloop.columns import USER
 from recloop.config import Config, Seed
 from recloop.errors import ConfigError
+from recloop.evaluation.off_policy import OffPolicyConfig
 from recloop.evaluation.significance import paired_bootstraps
 from recloop.metrics import Ranking, parse
 
@@ -49,6 +50,20 @@ class Floors(Config):
     latency_p95_ms: float | None = Field(default=500.0, gt=0)
 
 
+class LoggedConfig(Config):
+    """What the champion's logged slates decide, see `SlateValues`.
+
+    Attributes:
+        reject: whether a challenger is rejected whose slates would surely have earned less than the champion's did.
+        slates: how many of the champion's newest slates are looked at.
+        floors: level of the intervals, and when an estimate is refused.
+    """
+
+    reject: bool = False
+    slates: int = Field(default=10_000, ge=1)
+    floors: OffPolicyConfig = OffPolicyConfig()
+
+
 class GateConfig(Config):
     """When a challenger may replace the champion.
 
@@ -60,6 +75,7 @@ class GateConfig(Config):
         samples: bootstrap samples.
         seed: seeds the bootstrap.
         floors: see `Floors`.
+        off_policy: see `LoggedConfig`.
     """
 
     metric: str = "ndcg@10"
@@ -69,6 +85,7 @@ class GateConfig(Config):
     samples: int = Field(default=10_000, ge=1000)
     seed: Seed = 0
     floors: Floors = Floors()
+    off_policy: LoggedConfig = LoggedConfig()
 
     @field_validator("baseline")
     @classmethod
@@ -123,6 +140,44 @@ class Floor:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SlateValue:
+    """The share of slates whose first place is acted on.
+
+    Attributes:
+        method: the estimator, or ``logged`` for what was counted.
+        value: the share.
+        interval: its bounds at `level`.
+        level: of the interval.
+        effective: effective sample size, in people; of what was counted, the number of people.
+    """
+
+    method: str
+    value: float
+    interval: tuple[float, float]
+    level: float
+    effective: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlateValues:
+    """What the champion's log of slates says of it and of the challengers.
+
+    Attributes:
+        remark: one sentence where the log allows no estimate of anybody.
+        slates: of the champion that were looked at.
+        logged: what they earned.
+        estimates: model -> what its slates would have earned, `snips` first.
+        refused: model -> one sentence, why there is no estimate.
+    """
+
+    remark: str | None = None
+    slates: int = 0
+    logged: SlateValue | None = None
+    estimates: Mapping[str, list[SlateValue]] = field(default_factory=dict[str, list[SlateValue]])
+    refused: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, kw_only=True)
 class Judgement:
     """What the gate found about one candidate. `against` holds the baseline by its name, and "champion"."""
 
@@ -132,11 +187,15 @@ class Judgement:
     against: dict[str, Comparison | None]
     floors: list[Floor]
     reasons: list[str]
+    off_policy: list[SlateValue] = field(default_factory=list[SlateValue])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """Whether to promote, whom, and why. `winner` is the model to package; `None` keeps the champion's bundle."""
+    """Whether to promote, whom, and why. `winner` is the model to package; `None` keeps the champion's bundle.
+
+    `logged` is what the champion's logged slates earned, where off-policy estimates are compared with it.
+    """
 
     verdict: Literal["promote", "keep"]
     winner: str | None
@@ -144,6 +203,7 @@ class Decision:
     metric: str
     reasons: list[str]
     candidates: list[Judgement]
+    logged: SlateValue | None = None
 
     def record(self) -> dict[str, Any]:
         """The decision as plain values for JSON."""
@@ -151,7 +211,12 @@ class Decision:
 
 
 def decide(
-    candidates: Sequence[Contender], *, baseline: Contender, champion: Contender | None, config: GateConfig
+    candidates: Sequence[Contender],
+    *,
+    baseline: Contender,
+    champion: Contender | None,
+    config: GateConfig,
+    values: SlateValues | None = None,
 ) -> Decision:
     """Judge all candidates and decide.
 
@@ -160,6 +225,7 @@ def decide(
         baseline: the model of the name `config.baseline`, evaluated on the same users.
         champion: the model that serves, evaluated on the same users; `None` if there is none yet.
         config: when a challenger may win.
+        values: what the champion's log says, if anything.
 
     Raises:
         ConfigError: the metric, a floor's metric or a slice was not evaluated, or the metric is not taken from ranks,
@@ -168,7 +234,8 @@ def decide(
     _check(candidates, [baseline, champion] if champion else [baseline], config)
     challengers = [one.model for one in candidates if not _incumbency(one, baseline, champion)]
     level = 1 - (1 - config.level) / max(1, len(challengers))
-    judgements = [_judge(one, baseline, champion, level, config) for one in candidates]
+    values = values or SlateValues()
+    judgements = [_judge(one, baseline, champion, level=level, config=config, values=values) for one in candidates]
     passed = sorted((one for one in judgements if one.passed), key=lambda one: (-one.value, one.model))
     if passed:
         winner, reasons = passed[0].model, _promotion(passed, champion, config)
@@ -180,6 +247,8 @@ def decide(
             f"As {len(challengers)} challengers were tried, each was judged by its {_percent(level)} interval: if none "
             f"of them had any merit, one would still be promoted in at most about {share} of such decisions."
         )
+    if values.remark:
+        reasons.append(values.remark)
     return Decision(
         verdict="promote" if passed else "keep",
         winner=winner,
@@ -187,12 +256,21 @@ def decide(
         metric=config.metric,
         reasons=reasons,
         candidates=judgements,
+        logged=values.logged,
     )
 
 
-def leaderboard(candidates: Sequence[Contender], metric: str) -> pl.DataFrame:
-    """One row a model, best first: `model`, the `metric` that decides, and all others; null where undefined."""
+def leaderboard(candidates: Sequence[Contender], metric: str, values: SlateValues | None = None) -> pl.DataFrame:
+    """One row a model, best first: `model`, the `metric` that decides, and all others; null where undefined.
+
+    If there are off-policy estimates, `slate_value` and its bounds `slate_value_low` and `slate_value_high` follow.
+    """
     rows = [{"model": one.model, metric: one.metrics[metric], **one.metrics} for one in candidates]
+    if values and values.estimates:
+        for row in rows:
+            found = values.estimates.get(str(row["model"]))
+            numbers = (found[0].value, *found[0].interval) if found else (None, None, None)
+            row |= dict(zip(("slate_value", "slate_value_low", "slate_value_high"), numbers, strict=True))
     return pl.DataFrame(rows, infer_schema_length=None).sort([metric, "model"], descending=[True, False])
 
 
@@ -237,7 +315,13 @@ def _incumbency(candidate: Contender, baseline: Contender, champion: Contender |
 
 
 def _judge(
-    candidate: Contender, baseline: Contender, champion: Contender | None, level: float, config: GateConfig
+    candidate: Contender,
+    baseline: Contender,
+    champion: Contender | None,
+    *,
+    level: float,
+    config: GateConfig,
+    values: SlateValues,
 ) -> Judgement:
     incumbency = _incumbency(candidate, baseline, champion)
     against: dict[str, Comparison | None] = {baseline.model: None, "champion": None}
@@ -259,6 +343,10 @@ def _judge(
             f"them is no evidence at a level of {_percent(level)}."
         )
     floors, remarks = _floors(candidate, champion or baseline, config)
+    if not incumbency:
+        rejected, said = _by_the_log(candidate.model, values, config)
+        sure &= not rejected
+        remarks += said
     return Judgement(
         model=candidate.model,
         value=candidate.metrics[config.metric],
@@ -266,7 +354,31 @@ def _judge(
         against=against,
         floors=floors,
         reasons=reasons + remarks if not incumbency else reasons,
+        off_policy=list(values.estimates.get(candidate.model, [])) if not incumbency else [],
     )
+
+
+def _by_the_log(model: str, values: SlateValues, config: GateConfig) -> tuple[bool, list[str]]:
+    """Whether the champion's log rejects a challenger, and what it says of it."""
+    if model in values.refused:
+        return False, [values.refused[model]]
+    found, logged = values.estimates.get(model), values.logged
+    if not found or logged is None:
+        return False, []
+    numbers = "; ".join(
+        f"{one.method}: {one.value:.4f}, {_percent(one.level)} interval {one.interval[0]:.4f} to "
+        f"{one.interval[1]:.4f}, {one.effective:.0f} effective people"
+        for one in found
+    )
+    first = (
+        f"The first place of {model}'s slates would have been acted on in this share of the champion's {values.slates} "
+        f"logged ones, by {numbers}; the champion's was in {logged.value:.4f}."
+    )
+    if found[0].interval[1] >= logged.value:
+        return False, [first]
+    reject = config.off_policy.reject
+    end = "so it is rejected" if reject else "which is only reported, as gate.off_policy.reject is off"
+    return reject, [first, f"{model} would surely have earned less than the champion did, {end}."]
 
 
 def _compare(candidate: Contender, rival: Contender, level: float, config: GateConfig) -> Comparison:

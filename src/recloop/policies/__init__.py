@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, Protocol, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recloop.errors import ConfigError
 from recloop.policies.slate import Candidates, Clicks, PolicyConfig, ScoredClicks, Slate
@@ -49,4 +50,33 @@ def find(name: str) -> Policy:
     return cast("Policy", importlib.import_module(f"{__name__}.{name}"))
 
 
-__all__ = ["Candidates", "Clicks", "Policy", "PolicyConfig", "ScoredClicks", "Slate", "find", "names"]
+def exact(name: str) -> bool:
+    """Whether the propensities that a policy logs are computed: all are, but of modules with ``EXACT = False``."""
+    return name not in names() or getattr(find(name), "EXACT", True)
+
+
+def first_place(policy: Policy, candidates: Candidates, config: PolicyConfig) -> NDArray[np.float64] | None:
+    """The probability that the policy puts each candidate at the first place, (N,); `None` where that is not known.
+
+    It is what the module's function `first` says, if it has one; without it, only a place that is certain is known.
+    """
+    if (first := getattr(policy, "first", None)) is not None:
+        return first(candidates, config)
+    made = policy.slate(candidates, 1, config, np.random.default_rng(0))
+    if not made.exact or (made.propensities < 1).any():
+        return None
+    return np.isin(candidates.items, made.items[:1]).astype(np.float64)
+
+
+__all__ = [
+    "Candidates",
+    "Clicks",
+    "Policy",
+    "PolicyConfig",
+    "ScoredClicks",
+    "Slate",
+    "exact",
+    "find",
+    "first_place",
+    "names",
+]

@@ -6,6 +6,7 @@ where R candidates are not yet placed. Shapes: N candidates, K places.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from recloop.policies.slate import Candidates, PolicyConfig, Slate
@@ -34,3 +35,10 @@ def slate(candidates: Candidates, k: int, config: Config, rng: np.random.Generat
         propensities[place] = config.epsilon / len(left) + (1 - config.epsilon) * (at == 0)
         chosen[place] = left.pop(at)
     return Slate.of(candidates, chosen, np.minimum(propensities, 1.0))
+
+
+def first(candidates: Candidates, config: Config) -> NDArray[np.float64]:
+    """The probability of each candidate to be at the first place, (N,)."""
+    chances = np.full(len(candidates), config.epsilon / max(1, len(candidates)))
+    chances[:1] += 1 - config.epsilon
+    return chances

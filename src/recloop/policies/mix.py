@@ -65,6 +65,16 @@ def slate(candidates: Candidates, k: int, config: Config, rng: np.random.Generat
     return Slate.of(candidates, chosen, propensities)
 
 
+def first(candidates: Candidates, config: Config) -> NDArray[np.float64]:
+    """The probability of each candidate to be at the first place, (N,)."""
+    chances = np.zeros(len(candidates))
+    total = sum(config.shares.values())
+    for source, share in config.shares.items():
+        if len(candidates):
+            chances[_order(candidates, source)[0]] += share / total
+    return chances
+
+
 def _order(candidates: Candidates, source: Source) -> NDArray[np.int64]:
     """The candidates in the order of a source, (N,)."""
     match source:

@@ -10,6 +10,7 @@ Shapes: N candidates, K places.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from recloop.policies.slate import Candidates, PolicyConfig, Slate
@@ -32,12 +33,23 @@ class Config(PolicyConfig):
 
 def slate(candidates: Candidates, k: int, config: Config, rng: np.random.Generator) -> Slate:
     """Draw min(k, N) places; the propensities are exact."""
-    scores = candidates.scores.astype(np.float64)
-    if config.standardize and len(scores) and (spread := scores.std()) > 0:
-        scores = scores / spread
-    logits = (scores - scores.max(initial=-np.inf)) / config.temperature
+    logits = _logits(candidates, config)
     order = np.argsort(-(logits + rng.gumbel(size=len(candidates))), kind="stable")
     drawn = logits[order]
     rest = np.logaddexp.accumulate(drawn[::-1])[::-1]
     propensities = np.exp(drawn - rest)[:k]
     return Slate.of(candidates, order[:k], np.minimum(propensities, 1.0))
+
+
+def first(candidates: Candidates, config: Config) -> NDArray[np.float64]:
+    """The probability of each candidate to be drawn first, (N,)."""
+    weights = np.exp(_logits(candidates, config))
+    return weights / max(weights.sum(), np.finfo(np.float64).tiny)
+
+
+def _logits(candidates: Candidates, config: Config) -> NDArray[np.float64]:
+    """Scores over the temperature, the largest 0, (N,)."""
+    scores = candidates.scores.astype(np.float64)
+    if config.standardize and len(scores) and (spread := scores.std()) > 0:
+        scores = scores / spread
+    return (scores - scores.max(initial=-np.inf)) / config.temperature

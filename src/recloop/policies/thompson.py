@@ -20,6 +20,8 @@ from pydantic import Field
 from recloop.policies.slate import Candidates, PolicyConfig, Slate
 
 NEEDS: frozenset[str] = frozenset({"clicks"})
+EXACT = False
+"""Propensities are estimated."""
 
 
 class Config(PolicyConfig):
