@@ -29,7 +29,7 @@ def measure(inputs: Inputs) -> Comparison | None:
     if answers is None or answers.vectors is None:
         return None
     told = np.isfinite(answers.vectors).all(axis=1)
-    blocks, vectors = answers.blocks.filter(pl.Series(told)), answers.vectors[told].astype(np.float64)
+    blocks, vectors = answers.blocks.filter(pl.Series(told.tolist())), answers.vectors[told].astype(np.float64)
     reference = (blocks[WINDOW] == 0).to_numpy()
     if reference.sum() < 2:
         return None
