@@ -220,17 +220,22 @@ def test_items_that_only_come_and_items_that_always_come_and_go_are_none(inputs:
     assert not drifted(fewer)
 
 
-def test_fewer_events_hold_fewer_items_and_that_is_no_churn(inputs: Make):
-    """The same 200 items, chosen at random; but only a third as many events lately."""
+def test_rare_items_come_and_go_and_that_is_no_churn(inputs: Make):
+    """100 items are taken about once a slice, 10 about ninety times; lately there are only a third as many events."""
     rng = np.random.default_rng(0)
 
     def chosen(start: float, count: int) -> list[Row]:
+        items = np.where(rng.random(count) < 0.09, rng.integers(100, size=count), rng.integers(100, 110, size=count))
         days = np.sort(rng.uniform(start, start + 5, count))
-        return [(f"u{rng.integers(100)}", f"i{rng.integers(200)}", day, "view", 1.0) for day in days]
+        return [(f"u{rng.integers(100)}", f"i{item}", day, "view", 1.0) for item, day in zip(items, days, strict=True)]
 
-    found = catalogue_churn.measure(inputs(events(chosen(-5, 600) + chosen(0, 600)), events(chosen(5, 200))))
-    assert abs(shares(found).current[1] - shares(found).reference[1]) < 0.1
-    assert shares(found).current[1] > 0.3
+    reference = events(chosen(-5, 1000) + chosen(0, 1000))
+    assert catalogue_churn.measure(inputs(reference, events(chosen(5, 330)))) is None
+    fewer = [row for row in chosen(5, 400) if row[1] not in {"i100", "i101", "i102"}]
+    found = catalogue_churn.measure(inputs(reference, events(fewer)))
+    assert shares(found).reference[1] == 0
+    assert shares(found).current[1] == pytest.approx(0.3, abs=0.05)
+    assert drifted(found)
 
 
 @pytest.mark.parametrize("check", [catalogue_churn, new_users])

@@ -28,8 +28,8 @@ def measure(inputs: Inputs) -> Comparison | None:
     answers = inputs.answers
     if answers is None or answers.vectors is None:
         return None
-    told = np.isfinite(answers.vectors).all(axis=1)
-    blocks, vectors = answers.blocks.filter(pl.Series(told.tolist())), answers.vectors[told].astype(np.float64)
+    told = np.isfinite(answers.vectors.sum(axis=1))
+    blocks, vectors = answers.blocks.filter(pl.Series(told)), answers.vectors[told].astype(np.float64)
     reference = (blocks[WINDOW] == 0).to_numpy()
     if reference.sum() < 2:
         return None
