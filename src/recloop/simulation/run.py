@@ -105,7 +105,7 @@ def _crowd(root: Path, config: TasteConfig | ReplayConfig) -> Crowd:
 
 
 def _of_the_project(root: Path, config: ReplayConfig) -> Mapping[str, Any]:
-    """The project's own parameters, with a gate on the newest events and a monitor that goes by new events too."""
+    """The project's own parameters, and a monitor that goes by so many new events."""
     params = {name: values for name, values in load_params(root / "params.yaml").items() if name != "ingest"}
     monitor = dict(params.get("monitor") or {}) | {"min_new_events": config.retrain_events, "cooldown_hours": 12}
     return params | {"monitor": monitor}
