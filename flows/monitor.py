@@ -19,6 +19,7 @@ from recloop.columns import ITEM, TIME
 from recloop.config import load_params, parse, section
 from recloop.data.tables import read_json, read_parquet
 from recloop.errors import RecloopError
+from recloop.loop import drift_series
 from recloop.loop.clicks import click_rates
 from recloop.loop.decision import (
     MONITOR,
@@ -27,7 +28,6 @@ from recloop.loop.decision import (
     Outcome,
     age_days,
     decide,
-    drift_looks,
     last_flight,
     owner,
 )
@@ -106,14 +106,14 @@ def look(root: Path, config: MonitorConfig, origin: feedback.Config, asked_by: s
             new_events=new_events,
             watermark=watermark_,
             drift=drift,
-            drift_looks=drift_looks(store, drift),
+            drift_looks=drift_series.looks(store, report),
             age_days=age_days(store, now),
             unknown_share=unknown,
             clicks=click_rates(store, champion.bundle, now=now) if champion else None,
             asked_by=asked_by,
         )
         outcome = decide(found, config, now=now, flight=last_flight(store, owner(root), now=now))
-        record = outcome.record()
+        record = outcome.record() | {drift_series.KEY: drift_series.summary(report)}
         store.decide(MONITOR, outcome.verdict, record)
     get_run_logger().info("%s: %s", outcome.verdict, " ".join(outcome.reasons))
     create_markdown_artifact(page(outcome), key="monitor", description=f"{outcome.verdict}: {outcome.reasons[0]}")

@@ -51,6 +51,9 @@ class TestFlow:
         assert (decision.kind, decision.verdict) == ("monitor", "wait")
         assert decision.record["new_events"] == 2
         assert decision.record["drift"] == "stable"
+        assert decision.record["drift_report"]["checks"] == {
+            "popularity": {"value": 0.31, "threshold": 0.2, "drifted": False}
+        }
         assert decision.record["rules"]["min_new_events"] == 3
         assert decision.record["watermark"] == 2
         shown = artifacts(state)

@@ -17,7 +17,6 @@ from recloop.loop.decision import (
     age_days,
     begin,
     decide,
-    drift_looks,
     end,
     last_flight,
     open_request,
@@ -270,24 +269,6 @@ def test_a_decision_to_retrain_is_answered_once(store: Store) -> None:
     assert open_request(store) == again
     store.decide("monitor", "wait", {})
     assert open_request(store) is None
-
-
-def test_looks_in_a_row_are_counted_from_the_record(store: Store) -> None:
-    for drift in ("drift", "stable", "drift", "insufficient", "drift"):
-        store.decide("monitor", "wait", {"drift": drift})
-    assert [drift_looks(store, drift) for drift in ("drift", "stable", None)] == [3, 0, 0]
-
-
-def test_looks_at_another_champion_do_not_count(tmp_path: Path) -> None:
-    now = [NOW]
-    with Store.open(f"sqlite:///{tmp_path / 'store.sqlite'}", clock=lambda: now[0]) as store:
-        store.deploy("promote", "a", "ease", "first")
-        for _ in range(2):
-            store.decide("monitor", "wait", {"drift": "drift"})
-        assert drift_looks(store, "drift") == 3
-        now[0] += 1
-        store.deploy("promote", "b", "als", "better")
-        assert drift_looks(store, "drift") == 1
 
 
 def test_what_is_not_known_of_the_items_is_said_to_be_unknown() -> None:

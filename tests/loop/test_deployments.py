@@ -182,6 +182,7 @@ def test_status_before_and_after(tmp_path: Path, store: Store):
         "canary": None,
         "shadow": None,
         "chain": {},
+        "drift_series": {},
         "pointer": None,
         "agree": True,
         "history": [],

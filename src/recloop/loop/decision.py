@@ -46,7 +46,7 @@ class MonitorConfig(Config):
         min_new_events: retrain once there are this many events that no training has seen.
         on_drift: what to do when the newest window has drifted from the champion's: ``retrain`` if there are new
             events to learn from (``alert`` if not), always ``alert``, or ``ignore``.
-        drift_looks: so many looks in a row must have found drift.
+        drift_looks: in so many looks in a row, at new data each, the same check must have drifted.
         max_age_days: retrain if the champion has been in charge for longer; null is never.
         min_unknown_share: retrain if this share of the new events is about items that the champion does not know.
         min_unknown_events: fewest new events for that share to mean anything.
@@ -89,7 +89,7 @@ class Inputs:
         new_events: events that no training has seen.
         watermark: the `seq` of the store up to which that was counted.
         drift: verdict of the drift stage; `None` if there is nothing yet that could drift.
-        drift_looks: how many looks in a row, with this one, have found drift.
+        drift_looks: in how many looks in a row, with this one, the same check has drifted.
         age_days: how long the champion has been in charge; `None` without one.
         unknown_share: share of the new events about items that the champion does not know, if it is known.
         clicks: how the champion's slates fare, if enough were served.
@@ -261,25 +261,6 @@ def open_request(store: Store) -> Decision | None:
     rows = store.decisions(limit=_RECENT, kind=RETRAIN)
     answered = any(row.verdict == DONE and row.record["begun"] > latest.seq for row in rows)
     return None if answered else latest
-
-
-def drift_looks(store: Store, drift: str | None) -> int:
-    """How many looks in a row at the present champion found drift, with one that found `drift` now.
-
-    Looks that could not tell do not count.
-    """
-    if drift != "drift":
-        return 0
-    looks, champion = 1, store.champion()
-    for row in store.decisions(limit=100, kind=MONITOR):
-        if champion is not None and row.timestamp < champion.timestamp:
-            break
-        found = row.record.get("drift")
-        if found == "drift":
-            looks += 1
-        elif found != "insufficient":
-            break
-    return looks
 
 
 def age_days(store: Store, now: int) -> float | None:

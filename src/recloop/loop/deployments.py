@@ -18,6 +18,7 @@ from typing import Any
 from recloop.data.bundles import copy, read_manifest, verify
 from recloop.data.tables import read_json, write_json
 from recloop.errors import BundleError, DataError, StoreError
+from recloop.loop.drift_series import series
 from recloop.store import Deployment, Store
 from recloop.store.records import changes
 from recloop.store.traffic import plan
@@ -168,8 +169,8 @@ def status(root: Path, store: Store) -> dict[str, Any]:
     (the pointer's content, or None where there is none to be read), `agree` (whether champion and pointer name the same
     bundle), `history` (all deployments, oldest first), `events` (how many are stored), `decision` (the latest, or
     None), `chain` (where each bundle in traffic comes from, by id: `CHAIN` of its manifest, the drift of the champion
-    at the monitor's last look, and the tag of the Bento built of it last; None where not known), `store` (its URL
-    without the password).
+    at the monitor's last look, and the tag of the Bento built of it last; None where not known), `drift_series` (see
+    `loop.drift_series`), `store` (its URL without the password).
 
     Raises:
         StoreError: the store cannot be reached.
@@ -191,6 +192,7 @@ def status(root: Path, store: Store) -> dict[str, Any]:
             bundle: _chain(root, bundle) | {"drift": drift, "bento": bentos.get(bundle)}
             for bundle in sorted(current.bundles)
         },
+        "drift_series": series(store),
         "pointer": pointer,
         "agree": (champion and champion["bundle"]) == (pointer and pointer["bundle"]),
         "history": history,
