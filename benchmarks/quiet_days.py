@@ -28,11 +28,12 @@ from recloop.drift.windows import cut
 from recloop.evaluation.contenders import fit
 from recloop.loop.clicks import SETTLED, SLATES, compare
 from recloop.loop.decision import ClickRates, Inputs, MonitorConfig, decide
-from recloop.simulation.crowd import Act, frame_of
+from recloop.simulation.crowd import frame_of
 from recloop.simulation.hindsight import Rival
 from recloop.simulation.project import TASTES
 from recloop.simulation.tastes import TasteConfig, TasteCrowd
 from recloop.sources import SourceContext
+from recloop.store import Event
 
 FOLDER = Path("benchmarks")
 SEEDS, DAYS, MODEL = 20, 10, "als"
@@ -68,7 +69,7 @@ def live(seed: int, name: str, **changes: Any) -> dict[str, Any]:
     window = cast("tuple[datetime, datetime]", (training[TIME].min(), training[TIME].max()))
     _remember(histories, events)
     for day in range(DAYS):
-        acts: list[Act] = []
+        acts: list[Event] = []
         for visit in crowd.visits(day):
             own = crowd.unasked(day, visit.moment)
             acts += own

@@ -9,10 +9,12 @@ import pytest
 
 from recloop.columns import ITEM, TIME, USER
 from recloop.data.tables import Tables, canonical_interactions
-from recloop.simulation.crowd import DAY, Act
+from recloop.simulation.crowd import DAY
 from recloop.simulation.replay import ReplayCrowd
+from recloop.simulation.site import body
 from recloop.simulation.tastes import TasteConfig, TasteCrowd
 from recloop.sources import SourceContext
+from recloop.store import Event
 
 CONTEXT = SourceContext(root=Path(), data=Path(), cache=Path(), progress=lambda steps, _: steps)
 SMALL = TasteConfig(users=40, items=60, history_days=4, days=4, shift=2, sessions=8, session_length=3, visits=1.5)
@@ -36,8 +38,8 @@ class TestTastes:
         assert past.height == pytest.approx(len(acts), rel=0.25)
         pairs = [(act.user_id, act.item_id) for act in acts] + past.select(USER, ITEM).rows()
         assert len(set(pairs)) == len(pairs)
-        assert all(crowd.begins(0) <= act.moment < crowd.begins(4) for act in acts)
-        assert [act.moment for act in acts] == sorted(act.moment for act in acts)
+        assert all(crowd.begins(0) <= act.timestamp < crowd.begins(4) for act in acts)
+        assert [act.timestamp for act in acts] == sorted(act.timestamp for act in acts)
 
     def test_who_has_had_everything_takes_nothing(self):
         crowd = tastes()
@@ -122,7 +124,7 @@ class TestReplay:
             assert all(event["timestamp"] * 1e6 < visit.moment for event in visit.history)
             (act,) = crowd.answer(visit, "request", ["i1"]).acts
             assert (act.user_id, act.item_id) == (f"u{(70 + visit.number) % 7}", f"i{(70 + visit.number) % 11}")
-            assert act.moment == visit.moment
+            assert act.timestamp == visit.moment
         assert crowd.unasked(0, crowd.begins(1)) == []
 
     def test_rewards_are_the_ndcg_of_what_was_taken_next(self):
@@ -143,5 +145,5 @@ class TestReplay:
 
 
 def test_an_act_is_what_the_service_takes():
-    act = Act(event_id="e", user_id="u", item_id="i", event="click", moment=3 * DAY)
-    assert act.body() == {"event_id": "e", "user_id": "u", "item_id": "i", "event": "click", "timestamp": 259200.0}
+    act = Event(event_id="e", user_id="u", item_id="i", event="click", timestamp=3 * DAY)
+    assert body(act) == {"event_id": "e", "user_id": "u", "item_id": "i", "event": "click", "timestamp": 259200.0}

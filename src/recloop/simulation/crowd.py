@@ -8,6 +8,7 @@ import polars as pl
 
 from recloop.columns import EVENT, ITEM, TIME, USER
 from recloop.data.tables import TIMESTAMP, Tables, canonical_interactions
+from recloop.store import Event
 
 DAY = 86_400_000_000
 """In microseconds."""
@@ -30,31 +31,12 @@ class Visit:
     history: list[dict[str, Any]] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Act:
-    """An event for ``/feedback``."""
-
-    event_id: str
-    user_id: str
-    item_id: str
-    event: str
-    moment: int
-    value: float | None = None
-    request_id: str | None = None
-
-    def body(self) -> dict[str, Any]:
-        """As the service takes it."""
-        own = {"event_id": self.event_id, "user_id": self.user_id, "item_id": self.item_id, "event": self.event}
-        more = {"value": self.value, "request_id": self.request_id}
-        return own | {"timestamp": self.moment / 1e6} | {name: what for name, what in more.items() if what is not None}
-
-
-def frame_of(acts: Sequence[Act]) -> pl.DataFrame:
+def frame_of(acts: Sequence[Event]) -> pl.DataFrame:
     """Acts as canonical interactions."""
     columns = {
         USER: pl.Series([act.user_id for act in acts], dtype=pl.String),
         ITEM: pl.Series([act.item_id for act in acts], dtype=pl.String),
-        TIME: pl.Series([act.moment for act in acts], dtype=pl.Int64).cast(TIMESTAMP),
+        TIME: pl.Series([act.timestamp for act in acts], dtype=pl.Int64).cast(TIMESTAMP),
         EVENT: pl.Series([act.event for act in acts], dtype=pl.String),
     }
     return canonical_interactions(pl.DataFrame(columns), "the crowd")
@@ -70,7 +52,7 @@ class Answer:
         best: what the best possible slate would be worth.
     """
 
-    acts: list[Act] = field(default_factory=list[Act])
+    acts: list[Event] = field(default_factory=list[Event])
     reward: float
     best: float
 
@@ -96,6 +78,6 @@ class Crowd(Protocol):
         """What somebody does with a slate."""
         ...
 
-    def unasked(self, day: int, until: int) -> list[Act]:
+    def unasked(self, day: int, until: int) -> list[Event]:
         """What people do by themselves on a day until a moment, since this was last asked."""
         ...

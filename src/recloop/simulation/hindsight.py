@@ -21,8 +21,9 @@ from recloop.data.sequences import Contexts
 from recloop.data.vocabulary import UNKNOWN, Vocabulary
 from recloop.evaluation.contenders import fit
 from recloop.models.base import Model
-from recloop.simulation.crowd import Act, Visit, frame_of
+from recloop.simulation.crowd import Visit, frame_of
 from recloop.simulation.tastes import TasteCrowd
+from recloop.store import Event
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Hindsight:
             slate = rival.slate(past, had, self._crowd.config.slate)
             self._earned.setdefault(name, []).append(float(self._crowd.watched[: len(slate)] @ appeal[slate]))
 
-    def learn(self, acts: Sequence[Act]) -> None:
+    def learn(self, acts: Sequence[Event]) -> None:
         """Remember what people did."""
         self._remember(frame_of(acts))
 

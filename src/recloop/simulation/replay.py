@@ -15,7 +15,8 @@ import polars as pl
 
 from recloop.columns import EVENT, ITEM, TIME, USER, VALUE
 from recloop.data.tables import Tables
-from recloop.simulation.crowd import DAY, Act, Answer, Visit
+from recloop.simulation.crowd import DAY, Answer, Visit
+from recloop.store import Event
 
 _SENT = 200
 """Newest events of a person that the app sends along."""
@@ -79,19 +80,19 @@ class ReplayCrowd:
         asked = item not in self._had[visit.user_id]
         place = slate.index(item) + 1 if item in slate else None
         self._remember(visit.user_id, item, visit.moment)
-        act = Act(
+        act = Event(
             event_id=f"r{visit.number}",
             user_id=visit.user_id,
             item_id=item,
             event=event,
-            moment=visit.moment,
+            timestamp=visit.moment,
             value=value,
             request_id=request_id if place else None,
         )
         reward = 1 / np.log2(1 + place) if place else 0.0
         return Answer(acts=[act], reward=float(reward) if asked else float("nan"), best=1.0)
 
-    def unasked(self, day: int, until: int) -> list[Act]:
+    def unasked(self, day: int, until: int) -> list[Event]:
         """Nothing: every event follows a visit."""
         del day, until
         return []

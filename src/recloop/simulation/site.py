@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import httpx
 
 from recloop.errors import RecloopError
-from recloop.simulation.crowd import Act, Visit
+from recloop.simulation.crowd import Visit
+from recloop.store import Event
 
 _BATCH = 500
 _FOLLOW_SECONDS = 60.0
@@ -54,14 +55,14 @@ class Site:
             fallback=answer["fallback"],
         )
 
-    def feedback(self, acts: Sequence[Act]) -> None:
+    def feedback(self, acts: Sequence[Event]) -> None:
         """Send events.
 
         Raises:
             RecloopError: the service did not take them all.
         """
         for start in range(0, len(acts), _BATCH):
-            batch = [act.body() for act in acts[start : start + _BATCH]]
+            batch = [body(act) for act in acts[start : start + _BATCH]]
             answer = self._post("/feedback", {"events": batch})
             if answer["accepted"] != len(batch):
                 raise RecloopError(f"The service took {answer['accepted']} of {len(batch)} events: {answer}.")
@@ -79,3 +80,10 @@ class Site:
         if not answer.is_success:
             raise RecloopError(f"The service answered {path} with {answer.status_code}: {answer.text[:300]}")
         return answer.json()
+
+
+def body(act: Event) -> dict[str, Any]:
+    """An event as ``/feedback`` takes it."""
+    return {name: value for name, value in asdict(act).items() if value is not None} | {
+        "timestamp": act.timestamp / 1e6
+    }

@@ -16,10 +16,11 @@ from pydantic import Field
 
 from recloop.config import Config, Seed
 from recloop.data.tables import Tables
-from recloop.simulation.crowd import DAY, Act, Answer, Visit, frame_of
+from recloop.simulation.crowd import DAY, Answer, Visit, frame_of
 from recloop.sources import SourceContext
 from recloop.sources.synthetic import Config as WorldConfig
 from recloop.sources.synthetic import World, draw
+from recloop.store import Event
 
 _ACT = "click"
 
@@ -87,7 +88,7 @@ class TasteCrowd:
         """What each user has taken so far, (U, I)."""
         self._found = np.zeros(config.users, dtype=np.int64)
         """Items that each user has taken from slates and not yet made up for, (U,)."""
-        taken: list[Act] = []
+        taken: list[Event] = []
         for day in context.progress(range(-config.history_days, 0), "living through the past"):
             taken += self.unasked(day, self.begins(day + 1))
         self._past = frame_of(taken)
@@ -127,12 +128,12 @@ class TasteCrowd:
         self.had[user, taken] = True
         self._found[user] += len(taken)
         acts = [
-            Act(
+            Event(
                 event_id=f"v{visit.number}-{item}",
                 user_id=visit.user_id,
                 item_id=self.world.item_ids[item],
                 event=_ACT,
-                moment=visit.moment,
+                timestamp=visit.moment,
                 request_id=request_id,
             )
             for item in taken
@@ -146,10 +147,10 @@ class TasteCrowd:
         highest = liking.max()
         return self.config.appeal * np.exp(liking - highest) if np.isfinite(highest) else np.zeros_like(liking)
 
-    def unasked(self, day: int, until: int) -> list[Act]:
+    def unasked(self, day: int, until: int) -> list[Event]:
         """What people take by themselves until a moment."""
         stop = int(np.searchsorted(self._moments, min(until, self.begins(day + 1))))
-        acts: list[Act] = []
+        acts: list[Event] = []
         for number in range(self._next, stop):
             user = int(self._users[number])
             if self._found[user]:
@@ -160,12 +161,12 @@ class TasteCrowd:
                 continue
             self.had[user, item] = True
             acts.append(
-                Act(
+                Event(
                     event_id=f"o{number}",
                     user_id=self.world.user_ids[user],
                     item_id=self.world.item_ids[item],
                     event=_ACT,
-                    moment=int(self._moments[number]),
+                    timestamp=int(self._moments[number]),
                 )
             )
         self._next = max(self._next, stop)
