@@ -4,13 +4,16 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from threading import Event as Event_
 
 import numpy as np
+import polars as pl
 import pytest
 
 from recloop.errors import StoreError
 from recloop.serving.bundle import Bundle
 from recloop.serving.live import FollowConfig, LiveHistories
+from recloop.serving.people import EVER
 from recloop.serving.recommender import Past, Recommender
 from recloop.store import Event, Store
 from tests.support.bundles import packaged, world
@@ -89,6 +92,46 @@ def test_what_a_person_did_before_they_were_erased_is_dropped(store: Store, tmp_
     assert items(live) == ["i2"]
     erased.clear()
     assert items(live) == ["i2"]
+    live.close()
+
+
+def test_while_it_is_not_known_who_was_erased_nothing_is_given_and_nothing_lost(store: Store, tmp_path: Path):
+    erased: dict[str, int] = {"u": EVER}
+    live = LiveHistories(partial(Store.open, f"sqlite:///{tmp_path}/s.sqlite"), erased.get, CONFIG)
+    live.reach([0])
+    store.add_events([event(1), event(2, "v")])
+    soon(lambda: items(live, "v") == ["i2"])
+    assert items(live) == []
+    erased.clear()
+    assert items(live) == ["i1"]
+    live.close()
+
+
+def test_nobody_waits_for_a_store_that_hangs(store: Store, tmp_path: Path):
+    reading, going_on = Event_(), Event_()
+
+    def open_store() -> Store:
+        opened = Store.open(f"sqlite:///{tmp_path}/s.sqlite")
+        read = opened.events_after
+
+        def slowly(seq: int, limit: int = 100_000) -> Iterator[pl.DataFrame]:
+            reading.set()
+            going_on.wait(10)
+            return read(seq, limit)
+
+        opened.events_after = slowly
+        return opened
+
+    store.add_events([event(1)])
+    live = LiveHistories(open_store, {"u": MOMENT}.get, CONFIG)
+    live.reach([0])
+    assert reading.wait(10)
+    begun = time.monotonic()
+    assert items(live) == []
+    live.reach([0])
+    assert time.monotonic() - begun < 5
+    going_on.set()
+    soon(lambda: items(live) == ["i1"])
     live.close()
 
 

@@ -6,6 +6,7 @@ this worker has stored is looked up at once, one of another worker within `Follo
 """
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from threading import Event, Lock, Thread
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from pydantic import Field
 from recloop.columns import ITEM, TIME, USER, VALUE
 from recloop.config import Config
 from recloop.errors import StoreError
+from recloop.serving.people import EVER
 from recloop.serving.recommender import Past
 from recloop.store import Store
 
@@ -61,11 +63,11 @@ class LiveHistories:
         self._open_store, self._config = open_store, config or FollowConfig()
         self._erased = erased or (lambda _: None)
         self._store: Store | None = None
-        self._people: dict[str, tuple[_Recent, ...]] = {}
+        self._people: OrderedDict[str, tuple[_Recent, ...]] = OrderedDict()
         self._from: int | None = None
         self._read = 0
         self._reachable = True
-        self._reading = Lock()
+        self._changing = Lock()
         self._waking, self._closing = Event(), Event()
         self._thread = Thread(target=self._run, name="histories", daemon=True)
         self._thread.start()
@@ -73,6 +75,8 @@ class LiveHistories:
     def since(self, user_id: str, seq: int) -> list[Past]:
         """What a user did after the event `seq`, in the order in which it was stored."""
         until = self._erased(user_id)
+        if until == EVER:
+            return []
         if until is not None:
             self._drop(user_id, until)
         return [event.past for event in self._people.get(user_id, ()) if event.seq > seq]
@@ -80,12 +84,12 @@ class LiveHistories:
     def reach(self, seqs: Iterable[int]) -> None:
         """Keep what came after the smallest of these events, and nothing older; of none, keep nothing."""
         oldest = min(seqs, default=None)
-        with self._reading:
+        with self._changing:
             if oldest is None or self._from is None or oldest < self._from:
-                self._people, self._read = {}, oldest or 0
+                self._people, self._read = OrderedDict(), oldest or 0
             elif oldest > self._from:
                 later = ((user, tuple(one for one in kept if one.seq > oldest)) for user, kept in self._people.items())
-                self._people = {user: kept for user, kept in later if kept}
+                self._people = OrderedDict((user, kept) for user, kept in later if kept)
             self._from = oldest
         self.wake()
 
@@ -119,13 +123,15 @@ class LiveHistories:
         self._disconnect()
 
     def _look(self) -> None:
-        if self._from is None:
-            return
-        if self._store is None:
-            self._store = self._open_store()
-        while not self._closing.is_set():
-            with self._reading:
-                frame = next(iter(self._store.events_after(self._read)), None)
+        """Take what is new; the store is read without the lock, so nobody waits for it."""
+        while self._from is not None and not self._closing.is_set():
+            if self._store is None:
+                self._store = self._open_store()
+            begun = self._from, self._read
+            frame = next(iter(self._store.events_after(begun[1])), None)
+            with self._changing:
+                if (self._from, self._read) != begun:
+                    continue
                 if frame is None:
                     return
                 self._take(frame)
@@ -135,12 +141,13 @@ class LiveHistories:
         columns = frame.select(USER, "seq", ITEM, TIME, pl.col(VALUE).fill_null(1.0))
         for user, seq, item, moment, value in columns.iter_rows():
             event = _Recent(seq, Past(item_id=item, timestamp=moment, value=value))
-            self._people[user] = (*self._people.pop(user, ()), event)[-self._config.events :]
+            self._people[user] = (*self._people.get(user, ()), event)[-self._config.events :]
+            self._people.move_to_end(user)
         while len(self._people) > self._config.people:
             del self._people[next(iter(self._people))]
 
     def _drop(self, user_id: str, until: int) -> None:
-        with self._reading:
+        with self._changing:
             kept = tuple(event for event in self._people.get(user_id, ()) if (event.past.timestamp or 0) > until)
             if kept:
                 self._people[user_id] = kept

@@ -11,7 +11,8 @@ FOLLOW_SECONDS = 5.0
 """How often the store is asked who was erased."""
 START_SECONDS = 10.0
 """How long the first answer of the store is waited for."""
-_EVER = (1 << 63) - 1
+EVER = (1 << 63) - 1
+"""Until when everybody counts as erased as long as the store was never asked."""
 
 _log = logging.getLogger("bentoml.recloop")
 
@@ -43,7 +44,7 @@ class ErasedPeople:
     def until(self, user_id: str) -> int | None:
         """What this user did until this moment is erased, microseconds since 1970 UTC; `None` if nothing is."""
         erased = self._erased
-        return _EVER if erased is None else erased.until(user_id)
+        return EVER if erased is None else erased.until(user_id)
 
     def erase(self, user_id: str, asked_by: str) -> Erasure:
         """Take a person out of the store; this process knows it at once, others within `seconds`.
