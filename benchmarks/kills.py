@@ -40,6 +40,7 @@ from recloop.data.bundles import verify
 from recloop.data.tables import Attributes, read_tables
 from recloop.data.vocabulary import Vocabulary
 from recloop.models.base import FitContext, TrainingData
+from recloop.models.storage import Trained
 from recloop.serving.bundle import write_bundle
 from recloop.store import Store
 
@@ -252,7 +253,9 @@ def prepare(root: Path, url: str) -> list[Path]:
         folders.append(root / name)
         window = [str(interactions["timestamp"].min()), str(interactions["timestamp"].max())]
         record = {"data": {"hash": "", "train_window": window}}
-        write_bundle(folders[-1], model=model, vocabulary=catalogue, seed=0, interactions=interactions, record=record)
+        write_bundle(
+            folders[-1], trained=Trained(model=model, vocabulary=catalogue), interactions=interactions, record=record
+        )
     put(root, folders[0])
     if start(root, url, ["promote"]).wait():
         sys.exit("'recloop promote' failed; its own message above says why.")

@@ -20,7 +20,6 @@ import torch
 
 from recloop.columns import ITEM, TIME, USER
 from recloop.config import parse
-from recloop.data.splits import SplitConfig, split
 from recloop.data.vocabulary import UNKNOWN, Vocabulary
 from recloop.drift.config import DriftConfig
 from recloop.drift.detect import detect
@@ -58,7 +57,7 @@ def live(seed: int, name: str, **changes: Any) -> dict[str, Any]:
     context = SourceContext(root=Path(), data=Path(), cache=Path(), progress=lambda steps, _: steps)
     crowd = TasteCrowd(config, context)
     events = crowd.past().interactions
-    training = split(events, parse(SplitConfig, TASTES["split"], "split")).train
+    training = events  # the winner is trained once more on all of them (train.refit)
     model, catalogue = fit(name, TASTES["train"][name], training, device=torch.device("cpu"))
     rival = Rival(model, catalogue)
     histories: dict[str, list[tuple[str, int]]] = {}

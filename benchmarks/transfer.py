@@ -39,7 +39,7 @@ from recloop.data.vocabulary import Vocabulary
 from recloop.evaluation.significance import bootstrap_mean
 from recloop.metrics import Ranking
 from recloop.models.base import FitContext, Model, TrainingData
-from recloop.models.storage import save
+from recloop.models.storage import Trained, save
 from recloop.retrieval.exact import rank_examples
 from recloop.training.config import EarlyStopping, TrainConfig
 from recloop.training.loop import train
@@ -170,7 +170,7 @@ def pretrain(data: TrainingData, items: pl.DataFrame, folder: Path, seed: int) -
     model = kind(kind.Config(), data.n_items)
     context = FitContext(device=torch.device("cpu"), seed=seed)
     curves = train(model, data, TrainConfig(early_stopping=EarlyStopping()), context)
-    save(model, Vocabulary(items[ITEM]), folder, seed=seed)
+    save(Trained(model=model, vocabulary=Vocabulary(items[ITEM]), seed=seed), folder)
     return len(curves.points)
 
 

@@ -26,6 +26,8 @@ NewData = choices("NewData", sources.names(), keep="no new data")
 SplitStrategy = choices("SplitStrategy", allowed(SplitConfig.model_fields["strategy"]))
 SplitTargets = choices("SplitTargets", allowed(SplitConfig.model_fields["targets"]))
 Device = choices("Device", get_args(DeviceName))
+WarmStart = choices("WarmStart", ["champion", FRESH := "fresh values"])
+Refit = choices("Refit", [YES := "yes", "no"])
 
 
 @flow(name="train")
@@ -39,8 +41,10 @@ def train(
     device: Device = Device.KEEP,
     seed: Seed | None = None,
     epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None,
+    warm_start: WarmStart = WarmStart.KEEP,
+    refit: Refit = Refit.KEEP,
 ) -> State:
-    """Bring every stage of dvc.yaml up to date: validate, split, pretrained, train, evaluate, gate, package, drift.
+    """Bring every stage up to date: validate, split, pretrained, train, evaluate, gate, refit, package, drift.
 
     What is left alone stays as it is in params.yaml; what is set is checked, and written there before the first stage
     runs.
@@ -54,11 +58,17 @@ def train(
         device: Where to train (train.device); auto takes CUDA where there is one.
         seed: Seed of all draws while training (train.seed).
         epochs: Most passes over the data, for those of the models that have this parameter (train.MODEL.epochs).
+        warm_start: What the model of the champion's kind begins with (train.warm_start).
+        refit: Whether the winner is trained once more on all events before it is packaged (train.refit).
     """
     log = get_run_logger()
     try:
         with exclusive(log) as working:
             training = _set(models=[str(name) for name in models] or None, device=chosen(device), seed=seed)
+            if begin := chosen(warm_start):
+                training["warm_start"] = None if begin == FRESH else begin
+            if again := chosen(refit):
+                training["refit"] = again == YES
             split = _set(strategy=chosen(split_strategy), targets=chosen(split_targets), test_fraction=test_fraction)
             params = load_params(working.root / "params.yaml")
             listed = _set(models=section(params, "train").get("models"))

@@ -44,7 +44,8 @@ def main() -> None:
     if POINTER.is_file():
         bundle = ARTIFACTS / "bundles" / read_json(POINTER)["bundle"]
         manifest = verify(bundle)
-        champion = rival(*storage.load(bundle, device), questions, config, bundle=bundle.name, progress=track)
+        judged = storage.evaluated(bundle, device)
+        champion = rival(judged.model, judged.vocabulary, questions, config, bundle=bundle.name, progress=track)
     candidates = [_candidate(name, questions, manifest) for name in _models(training)]
     baseline = next((one for one in candidates if one.model == config.baseline), None)
     if baseline is None:
@@ -90,8 +91,13 @@ def _candidate(name: str, questions: Questions, manifest: dict[str, Any] | None)
         latency_ms=read_json(ARTIFACTS / "timings" / f"{name}.json")["latency_ms"],
         is_champion=manifest is not None
         and manifest["model"] == name
-        and manifest["files"][storage.WEIGHTS]["sha256"] == hashlib.sha256(weights).hexdigest(),
+        and _digest_of_evaluated(manifest) == hashlib.sha256(weights).hexdigest(),
     )
+
+
+def _digest_of_evaluated(manifest: dict[str, Any]) -> str:
+    files = manifest["files"]
+    return files.get(storage.EVALUATED + storage.WEIGHTS, files[storage.WEIGHTS])["sha256"]
 
 
 def _values(

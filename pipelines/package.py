@@ -17,10 +17,9 @@ from recloop.config import load_params, parse, section
 from recloop.data.bundles import copy
 from recloop.data.pseudonyms import recorded
 from recloop.data.tables import read_attributes, read_json, read_parquet
-from recloop.data.vocabulary import Vocabulary
 from recloop.evaluation.contenders import fit
 from recloop.models import storage
-from recloop.models.base import Model
+from recloop.models.storage import Trained
 from recloop.serving.bundle import write_bundle
 from recloop.serving.recommender import ServeConfig
 from recloop.sources import watermark
@@ -35,6 +34,7 @@ EVALUATION = Path("artifacts/evaluation")
 MODELS = Path("artifacts/models")
 SPLIT = Path("artifacts/split/split.json")
 TRAIN = Path("artifacts/split/train.parquet")
+REFIT = Path("artifacts/refit")
 VALIDATION = Path("artifacts/validation/validation.json")
 
 RECORDED = ("validate", "split", "evaluate", "gate", "serve")
@@ -55,49 +55,53 @@ def _package(name: str, decision: Mapping[str, Any]) -> dict[str, Any]:
     parse(ServeConfig, section(params, "serve"), "params.yaml: serve")
     training = section(params, "train")
     trained = name in training["models"]
-    model, vocabulary, seed, began_with = _trained(name) if trained else _fitted(name, training)
+    evaluated = storage.read(MODELS / name) if trained else _fitted(name, training)
+    refitted = storage.read(REFIT) if (REFIT / storage.DESCRIPTION).is_file() else None
     interactions = read_parquet(CLEAN / "interactions.parquet")
     attributes = read_attributes(CLEAN)
     return write_bundle(
         BUNDLE,
-        model=model,
-        vocabulary=vocabulary,
-        seed=seed,
-        began_with=began_with,
+        trained=refitted or evaluated,
+        evaluated=evaluated if refitted else None,
         interactions=interactions,
         items=attributes.items,
         people=attributes.users,
-        record=_record(name, decision, params, interactions, trained=trained),
+        record=_record(name, decision, params, interactions, trained=trained, refitted=refitted is not None),
     )
 
 
-def _trained(name: str) -> tuple[Model, Vocabulary, int, str | None]:
-    description = read_json(MODELS / name / storage.DESCRIPTION)
-    return *storage.load(MODELS / name), description["seed"], description.get("began_with")
-
-
-def _fitted(name: str, training: Mapping[str, Any]) -> tuple[Model, Vocabulary, int, None]:
+def _fitted(name: str, training: Mapping[str, Any]) -> Trained:
     """The baseline, fitted as the gate did, for a run that did not train it."""
     seed = training.get("seed", 0)
     own, known = training.get(name), read_attributes(CLEAN)
-    return *fit(name, own, read_parquet(TRAIN), known, device=torch.device("cpu"), seed=seed), seed, None
+    model, items = fit(name, own, read_parquet(TRAIN), known, device=torch.device("cpu"), seed=seed)
+    return Trained(model=model, vocabulary=items, seed=seed)
 
 
 def _record(
-    name: str, decision: Mapping[str, Any], params: Mapping[str, Any], interactions: pl.DataFrame, *, trained: bool
+    name: str,
+    decision: Mapping[str, Any],
+    params: Mapping[str, Any],
+    interactions: pl.DataFrame,
+    *,
+    trained: bool,
+    refitted: bool,
 ) -> dict[str, Any]:
     """Where the bundle comes from; of the parameters, only those that shaped it, and none that say where data lie."""
     evaluation = EVALUATION / name / "metrics.json"
     measured = read_json(evaluation) if trained else {"metrics": {}, "ci95": {}}
     validation = read_json(VALIDATION)
     train = section(params, "train")
+    everything = [_iso(interactions[TIME].min()), _iso(interactions[TIME].max())]
+    evaluated = read_json(SPLIT)["train_window"]
     return {
         "git_revision": _git_revision(),
         "data": {
             "hash": _data_hash(),
             "rows": interactions.height,
-            "window": [_iso(interactions[TIME].min()), _iso(interactions[TIME].max())],
-            "train_window": read_json(SPLIT)["train_window"],
+            "window": everything,
+            "train_window": everything if refitted else evaluated,
+            "evaluated_window": evaluated,
             "feedback": watermark(TABLES, "feedback"),
         },
         "params": {key: params[key] for key in RECORDED if params.get(key)} | {"train": {name: train.get(name) or {}}},

@@ -38,7 +38,9 @@ def main(name: str) -> None:
     start = Start.read(BUNDLES / begun, model, items) if champion else None
     context = FitContext(device=device, seed=config.seed, progress=track)
     curves = train(model, data, config, context, scratch, start=start)
-    storage.save(model, items, ARTIFACTS / "models" / name, seed=config.seed, began_with=begun)
+    passes = curves.best_epoch or None
+    trained = storage.Trained(model=model, vocabulary=items, seed=config.seed, began_with=begun, passes=passes)
+    storage.save(trained, ARTIFACTS / "models" / name)
     curves.write_csv(ARTIFACTS / "curves", name)
     checkpoint.remove(scratch)
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from recloop.config import load_params
 from recloop.errors import ConfigError
 from recloop.parameters import override
 
@@ -23,7 +24,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_what_is_set_is_written_and_the_rest_stays_with_its_comments(root: Path):
-    changes = override(root, {"train.models": ["als"], "train.seed": 3, "train.device": None}, print)
+    changes = override(root, {"train.models": ["als"], "train.seed": 3}, print)
     assert changes == {"train.models": ["als"], "train.seed": 3}
     text = re.sub(" +#", " #", (root / "params.yaml").read_text())
     assert text == TEXT.replace("[popularity, ease]", "[als]").replace("seed: 0", "seed: 3")
@@ -36,6 +37,12 @@ def test_sections_that_are_absent_or_empty_are_made(root: Path):
     assert text.endswith("gate:\n  floor: 0.5\n")
 
 
+def test_none_is_written_as_null(root: Path):
+    assert override(root, {"train.seed": None}, print) == {"train.seed": None}
+    assert load_params(root / "params.yaml")["train"]["seed"] is None
+    assert override(root, {"train.seed": None}, print) == {}
+
+
 def test_equal_values_leave_the_file_untouched(root: Path):
     before = (root / "params.yaml").stat()
     assert override(root, {"train.models": ["popularity", "ease"], "train.seed": 0}, print) == {}
@@ -43,7 +50,7 @@ def test_equal_values_leave_the_file_untouched(root: Path):
 
 
 def test_nothing_set_needs_no_file(tmp_path: Path):
-    assert override(tmp_path, {"train.seed": None}, print) == {}
+    assert override(tmp_path, {}, print) == {}
 
 
 def test_each_change_is_told(root: Path):

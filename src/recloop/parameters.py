@@ -19,7 +19,7 @@ def override(root: Path, values: Mapping[str, Any], tell: Callable[[str], object
 
     Args:
         root: the project's folder.
-        values: what to set; `None` leaves the file's value alone.
+        values: what to set; `None` is written as null.
         tell: is told of each change, a line each.
 
     Returns:
@@ -33,8 +33,7 @@ def override(root: Path, values: Mapping[str, Any], tell: Callable[[str], object
     from ruamel.yaml.error import YAMLError
 
     path = root / "params.yaml"
-    wanted = {dotted: value for dotted, value in values.items() if value is not None}
-    if not wanted:
+    if not values:
         return {}
     load_params(path)  # its errors are sentences
     yaml = YAML()
@@ -46,7 +45,7 @@ def override(root: Path, values: Mapping[str, Any], tell: Callable[[str], object
         problem = " ".join((getattr(error, "problem", None) or str(error)).split())
         raise ConfigError(f"params.yaml cannot be changed without loss ({problem}); correct that.") from None
     changes: dict[str, Any] = {}
-    for dotted, value in wanted.items():
+    for dotted, value in values.items():
         *sections, key = dotted.split(".")
         section = _descend(params, sections)
         if key not in section or section[key] != value:

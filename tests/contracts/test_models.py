@@ -13,7 +13,7 @@ from recloop.data.sequences import Contexts, Examples
 from recloop.data.vocabulary import Vocabulary
 from recloop.errors import ModelError
 from recloop.models.base import FitContext, IterativeModel, Model, ModelConfig
-from recloop.models.storage import load, save
+from recloop.models.storage import Trained, load, save
 from recloop.training import checkpoint
 from recloop.training.config import EarlyStopping
 from recloop.training.validation import validate
@@ -101,7 +101,7 @@ def test_scoring_changes_nothing(trained: Model) -> None:
 
 def test_a_stored_model_scores_the_same(trained: Model, tmp_path: Path) -> None:
     catalogue = Vocabulary([f"{index:02}" for index in range(N_ITEMS)])
-    save(trained, catalogue, tmp_path / "model", seed=3)
+    save(Trained(model=trained, vocabulary=catalogue, seed=3), tmp_path / "model")
     again, ids = load(tmp_path / "model", CPU)
     assert type(again) is type(trained)
     assert again.config == trained.config

@@ -88,6 +88,18 @@ def test_item_popularity(inputs: Make):
     assert not drifted(item_popularity.measure(inputs(events(reference), events(current))))
 
 
+def test_item_popularity_of_late(inputs: Make):
+    """What people took long ago is no drift once the newest days of the reference alone are looked at."""
+    past = people(100, (0, 10))
+    long_ago = [(user, "i3" if index % 2 else item, *rest) for index, (user, item, *rest) in enumerate(past)]
+    reference, current = long_ago + people(100, (10, 20)), people(100, (21, 30), seed=1)
+    assert drifted(item_popularity.measure(inputs(events(reference), events(current))))
+    late = item_popularity.measure(inputs(events(reference), events(current), popularity_days=10))
+    assert late
+    assert late.n_reference == 400
+    assert not drifted(late)
+
+
 def test_item_popularity_looks_at_established_items_only(inputs: Make):
     reference = people(100, (0, 10))
     late = [(f"u{user}", "late", 9.0, "view", 1.0) for user in range(100)]

@@ -26,6 +26,16 @@ def test_blocks_are_counted_by_window_person_and_slice():
     assert windows.blocks().rows() == [(0, 0, 0, 2), (0, 1, 0, 1), (0, 1, 1, 1), (1, 1, 0, 3)]
 
 
+def test_the_reference_of_late_is_its_newest_days():
+    windows = Windows.of(events(at(0, 1, 2, 3, 4, 5, 6.5)), events(at(7, 8, 9)))
+    newest = windows.of_late(2)
+    assert newest.reference["timestamp"].to_list() == windows.reference["timestamp"].to_list()[-2:]
+    assert newest.current.drop("slice").equals(windows.current.drop("slice"))
+    assert newest.span == 1.5 * DAY * 1_000_000 + 1
+    assert windows.of_late(None) is windows
+    assert windows.of_late(100).events.equals(windows.events)
+
+
 def test_overlapping_windows_are_not_sequential():
     assert not Windows.of(events(at(0, 5)), events(at(5, 9))).sequential
 

@@ -11,7 +11,7 @@ from recloop.evaluation.gate import Contender, GateConfig, decide
 from recloop.evaluation.questions import Questions, ask
 from recloop.evaluation.ranking import EvaluateConfig, evaluate
 from recloop.models.base import Model
-from recloop.models.storage import load, save
+from recloop.models.storage import Trained, load, save
 from recloop.sources import SourceContext
 from recloop.sources.synthetic import Config, World
 
@@ -32,7 +32,7 @@ def contender(model: Model, catalogue: Vocabulary, questions: Questions, bundle:
 
 def shuffled(model: Model, catalogue: Vocabulary, folder: Path) -> Model:
     """The model with the vectors of its items in another order."""
-    save(model, catalogue, folder)
+    save(Trained(model=model, vocabulary=catalogue), folder)
     copy = load(folder, CPU)[0]
     tensors = dict(copy.tensors())
     order = torch.randperm(len(catalogue), generator=torch.Generator().manual_seed(0))

@@ -38,6 +38,8 @@ def test_the_form_of_train_offers_what_the_library_knows():
     assert fields["models"]["items"]["enum"] == list(models.names())
     assert fields["source"]["enum"] == ["no new data", *sources.names()]
     assert fields["device"]["enum"] == ["as in params.yaml", "auto", "cpu", "cuda"]
+    assert fields["warm_start"]["enum"] == ["as in params.yaml", "champion", "fresh values"]
+    assert fields["refit"]["enum"] == ["as in params.yaml", "yes", "no"]
     for name in ("strategy", "targets"):
         allowed = SplitConfig.model_json_schema()["properties"][name]["enum"]
         assert fields[f"split_{name}"]["enum"] == ["as in params.yaml", *allowed]

@@ -12,6 +12,7 @@ import pytest
 from flows import stages
 from flows.project import exclusive
 from flows.train import train
+from recloop.config import load_params
 from tests.flows.outcomes import artifacts, tasks
 from tests.flows.scratch import dvc, environment, runs
 
@@ -106,6 +107,17 @@ def test_what_is_set_in_the_form_is_what_dvc_reads(flowing: Path):
     assert "train@als" in runs(flowing)
     assert "train@popularity" not in runs(flowing)
     assert dvc(flowing, "status") == CLEAN
+
+
+def test_how_weights_begin_and_end_is_set_in_the_form(flowing: Path):
+    state = train(warm_start="champion", refit="yes", return_state=True)
+    assert state.is_completed(), state.message
+    training = load_params(flowing / "params.yaml")["train"]
+    assert (training["warm_start"], training["refit"]) == ("champion", True)
+    state = train(warm_start="fresh values", refit="no", return_state=True)
+    assert state.is_completed(), state.message
+    training = load_params(flowing / "params.yaml")["train"]
+    assert (training["warm_start"], training["refit"]) == (None, False)
 
 
 def test_epochs_go_to_the_models_that_have_them(flowing: Path):

@@ -10,7 +10,7 @@ from recloop.errors import ModelError
 from recloop.models import storage
 from recloop.models.base import FitContext, Model, TrainingData
 from recloop.models.popularity import Popularity, PopularityConfig
-from recloop.models.storage import load, save
+from recloop.models.storage import EVALUATED, Trained, evaluated, load, save, write
 
 
 def popularity(*histories: list[int]) -> Model:
@@ -21,8 +21,23 @@ def popularity(*histories: list[int]) -> Model:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    save(popularity([0, 1], [1]), Vocabulary(["a", "b", "c"]), tmp_path / "models" / "popularity", seed=5)
+    save(
+        Trained(model=popularity([0, 1], [1]), vocabulary=Vocabulary(["a", "b", "c"]), seed=5),
+        tmp_path / "models" / "popularity",
+    )
     return tmp_path / "models" / "popularity"
+
+
+def test_a_second_model_in_the_folder_has_a_prefix(folder: Path) -> None:
+    assert evaluated(folder).vocabulary.ids.to_list() == ["a", "b", "c"]
+    write(Trained(model=popularity([1]), vocabulary=Vocabulary(["d", "e"]), seed=6, passes=3), folder, EVALUATED)
+    other = evaluated(folder)
+    assert other.vocabulary.ids.to_list() == ["d", "e"]
+    assert (other.seed, other.passes) == (6, 3)
+    assert load(folder)[1].ids.to_list() == ["a", "b", "c"]
+    (folder / "evaluated-weights.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"evaluated-weights\.safetensors does not exist"):
+        evaluated(folder)
 
 
 def test_the_folder_describes_the_model(folder: Path) -> None:
@@ -33,6 +48,7 @@ def test_the_folder_describes_the_model(folder: Path) -> None:
         "n_items": 3,
         "seed": 5,
         "began_with": None,
+        "passes": None,
     }
     model, vocabulary = load(folder)
     assert model.config == PopularityConfig(half_life_days=2)
@@ -40,7 +56,7 @@ def test_the_folder_describes_the_model(folder: Path) -> None:
 
 
 def test_a_second_save_replaces_the_first_and_leaves_nothing_beside_it(folder: Path) -> None:
-    save(popularity([2]), Vocabulary(["d", "e", "f"]), folder)
+    save(Trained(model=popularity([2]), vocabulary=Vocabulary(["d", "e", "f"])), folder)
     model, vocabulary = load(folder)
     assert model.score(Contexts.from_lists([[]])).tolist() == [[0, 0, 1]]
     assert vocabulary.ids.to_list() == ["d", "e", "f"]
@@ -48,7 +64,7 @@ def test_a_second_save_replaces_the_first_and_leaves_nothing_beside_it(folder: P
 
 
 def test_equal_models_are_stored_as_equal_bytes(folder: Path, tmp_path: Path) -> None:
-    save(popularity([0, 1], [1]), Vocabulary(["a", "b", "c"]), tmp_path / "again", seed=5)
+    save(Trained(model=popularity([0, 1], [1]), vocabulary=Vocabulary(["a", "b", "c"]), seed=5), tmp_path / "again")
     for path in folder.iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
 
@@ -59,7 +75,7 @@ def test_a_save_that_fails_keeps_the_old_model(folder: Path, monkeypatch: pytest
 
     monkeypatch.setattr(storage, "write_json", fail)
     with pytest.raises(OSError, match="no space"):
-        save(popularity([2]), Vocabulary(["d", "e", "f"]), folder)
+        save(Trained(model=popularity([2]), vocabulary=Vocabulary(["d", "e", "f"])), folder)
     assert load(folder)[1].ids.to_list() == ["a", "b", "c"]
     assert [path.name for path in folder.parent.iterdir()] == ["popularity"]
 
@@ -101,7 +117,7 @@ def test_a_vocabulary_of_another_size_is_refused(folder: Path) -> None:
 def test_weights_of_another_catalogue_are_refused(folder: Path, tmp_path: Path) -> None:
     other = Popularity(PopularityConfig(), 2)
     other.load_tensors({"counts": torch.ones(2)})
-    save(other, Vocabulary(["a", "b"]), tmp_path / "other")
+    save(Trained(model=other, vocabulary=Vocabulary(["a", "b"])), tmp_path / "other")
     (tmp_path / "other" / "weights.safetensors").replace(folder / "weights.safetensors")
     with pytest.raises(ModelError, match=r"weights.safetensors is damaged .* has shape \(2,\), not \(3,\)"):
         load(folder)

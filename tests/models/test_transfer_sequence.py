@@ -12,7 +12,7 @@ from recloop.data.vocabulary import Vocabulary
 from recloop.errors import ConfigError, ModelError
 from recloop.models.base import FitContext, TrainingData
 from recloop.models.popularity import Popularity, PopularityConfig
-from recloop.models.storage import load, save
+from recloop.models.storage import Trained, load, save
 from recloop.models.transfer_sequence import TransferSequence, TransferSequenceConfig
 
 QUICK = {"dim": 16, "layers": 1, "max_length": 6, "batch_size": 16, "learning_rate": 0.02, "epochs": 6}
@@ -43,7 +43,7 @@ def fitted(data: TrainingData, **parameters: object) -> TransferSequence:
 @pytest.fixture(scope="module")
 def books(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("books") / "model"
-    save(fitted(BOOKS, epochs=40), Vocabulary([f"b{item:02}" for item in range(12)]), folder)
+    save(Trained(model=fitted(BOOKS, epochs=40), vocabulary=Vocabulary([f"b{item:02}" for item in range(12)])), folder)
     return folder
 
 
@@ -141,7 +141,7 @@ def test_a_pretrained_model_that_does_not_fit_is_refused(books: Path, tmp_path: 
     )
     popularity = Popularity(PopularityConfig(), 9)
     popularity.fit(LAMPS, CONTEXT)
-    save(popularity, Vocabulary([str(item) for item in range(9)]), tmp_path / "other")
+    save(Trained(model=popularity, vocabulary=Vocabulary([str(item) for item in range(9)])), tmp_path / "other")
     assert refusal(pretrained=str(tmp_path / "other")) == (
         f"{tmp_path / 'other'} holds the model 'popularity'; name the folder of a transfer_sequence model as "
         "pretrained."
@@ -157,7 +157,12 @@ def test_vectors_that_are_missing_or_of_another_length_are_refused(tmp_path: Pat
     short, long = (
         replace(LAMPS, items=LAMPS.items.with_columns(vector=pl.Series([[0.5] * width] * 9))) for width in (2, 3)
     )
-    save(fitted(short, content="vectors", epochs=1), Vocabulary([str(item) for item in range(9)]), tmp_path / "short")
+    save(
+        Trained(
+            model=fitted(short, content="vectors", epochs=1), vocabulary=Vocabulary([str(item) for item in range(9)])
+        ),
+        tmp_path / "short",
+    )
     assert refusal(long, content="vectors", pretrained=str(tmp_path / "short")) == (
         f"{tmp_path / 'short'} was trained on item vectors of length 2, not 3; use vectors of the same kind for both."
     )

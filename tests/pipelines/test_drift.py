@@ -14,7 +14,7 @@ from recloop.data.vocabulary import Vocabulary
 from recloop.errors import BundleError, ConfigError
 from recloop.models import find
 from recloop.models.base import FitContext, TrainingData
-from recloop.models.storage import save
+from recloop.models.storage import Trained, save
 from recloop.sources import SourceContext
 from recloop.sources.synthetic import Config, World
 
@@ -47,7 +47,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pl
         model = kind(kind.Config(), len(items))
         histories = Contexts.from_frame(train, Vocabulary(train["user_id"]), items)
         model.fit(TrainingData(histories=histories, n_items=len(items)), FitContext(device=torch.device("cpu")))
-        save(model, items, Path(folder))
+        save(Trained(model=model, vocabulary=items), Path(folder))
         known = train if learnt is None else learnt(train)
         files = describe(Path(folder))
         manifest = {"format": 1, "id": identify(files), "files": files, "data": {"train_window": window(known)}}

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from pipelines import evaluate, gate, run
 from recloop.errors import BundleError, ConfigError, DataError
+from recloop.evaluation.contenders import fit
+from recloop.models import storage
 from tests.support.logs import write_log
 from tests.support.project import SMALL, make
 from tests.support.trained import Trained
@@ -72,6 +75,20 @@ def test_the_champion_is_recognised_by_its_weights(project: Trained) -> None:
     ease = next(one for one in decision["candidates"] if one["model"] == "ease")
     assert ease["reasons"] == [f"ease is the champion already: its weights equal those of bundle {bundle}."]
     assert "popularity does not surely beat the champion ease" in " ".join(decision["reasons"])
+
+
+def test_of_a_champion_that_was_trained_once_more_the_evaluated_weights_are_judged(project: Trained) -> None:
+    # What serves has seen the test.
+    whole = pl.read_parquet(project.root / "artifacts/clean/interactions.parquet")
+    served, catalogue = fit("ease", None, whole, device=torch.device("cpu"))
+    bundle = project.champion("ease", served=storage.Trained(model=served, vocabulary=catalogue))
+    decision = decided(project)
+    ease = next(one for one in decision["candidates"] if one["model"] == "ease")
+    assert ease["reasons"] == [f"ease is the champion already: its weights equal those of bundle {bundle}."]
+    others = next(one for one in decision["candidates"] if one["model"] == "popularity")
+    project.champion("ease")
+    alone = next(one for one in decided(project)["candidates"] if one["model"] == "popularity")
+    assert others["against"]["champion"] == alone["against"]["champion"]
 
 
 def test_a_champion_of_an_older_catalogue_answers_the_same_questions(project: Trained) -> None:

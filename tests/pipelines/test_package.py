@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import torch
 
 from pipelines import package
 from recloop.data.bundles import verify
@@ -12,6 +13,7 @@ from recloop.data.pseudonyms import Pseudonyms, write_record
 from recloop.data.tables import read_json, write_json, write_parquet
 from recloop.errors import BundleError, ConfigError
 from recloop.models import storage
+from recloop.models.storage import Trained
 from recloop.serving.bundle import Bundle
 from recloop.serving.recommender import Recommender
 from tests.support.bundles import train, world
@@ -20,6 +22,12 @@ CLEAN = world()
 TRAIN = CLEAN.head(500)
 ITEMS = pl.DataFrame({"item_id": ["item-0", "item-1"], "title": ["Zero", "One"]})
 Run = Callable[..., dict[str, Any]]
+
+
+def save(**facts: Any) -> None:
+    """The trained model of the project."""
+    model, vocabulary = train("ease", TRAIN)
+    storage.save(Trained(model=model, vocabulary=vocabulary, seed=7, **facts), package.MODELS / "ease")
 
 
 @pytest.fixture
@@ -32,7 +40,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     write_json({"train_window": ["a", "b"]}, package.SPLIT)
     write_json({"success": True, "quarantined": 4, "rows": {}}, package.VALIDATION)
     write_json({"metrics": {"ndcg@10": 0.5}, "ci95": {"ndcg@10": [0.4, 0.6]}}, package.EVALUATION / "ease/metrics.json")
-    storage.save(*train("ease", TRAIN), package.MODELS / "ease", seed=7)
+    save()
     Path("data.dvc").write_text("outs:\n- md5: 0123abcd.dir\n  path: data\n")
     Path("params.yaml").write_text(
         "ingest: {sql: {url: 'postgresql://me:secret@host/db'}}\n"
@@ -62,6 +70,7 @@ def test_the_winner_is_packaged_with_where_it_comes_from(run: Run, capsys: pytes
         "rows": 700,
         "window": [time.isoformat(timespec="microseconds") for time in (times[0], times[-1])],
         "train_window": ["a", "b"],
+        "evaluated_window": ["a", "b"],
     }
     assert manifest["metrics"] == {"ndcg@10": 0.5}
     assert manifest["ci95"] == {"ndcg@10": [0.4, 0.6]}
@@ -79,9 +88,26 @@ def test_the_winner_is_packaged_with_where_it_comes_from(run: Run, capsys: pytes
 
 def test_what_the_winner_began_with_is_recorded(run: Run) -> None:
     assert run("promote", "ease")["began_with"] is None
-    storage.save(*train("ease", TRAIN), package.MODELS / "ease", seed=7, began_with="cafe")
+    save(began_with="cafe")
     assert run("promote", "ease")["began_with"] == "cafe"
     assert read_json(package.BUNDLE / storage.DESCRIPTION)["began_with"] == "cafe"
+
+
+def test_what_was_trained_once_more_serves_and_what_was_evaluated_comes_along(run: Run) -> None:
+    plain = run("promote", "ease")
+    model, vocabulary = train("ease", CLEAN)
+    storage.save(Trained(model=model, vocabulary=vocabulary, seed=7), package.REFIT)
+    manifest = run("promote", "ease")
+    assert manifest["data"]["train_window"] == manifest["data"]["window"]
+    assert manifest["data"]["evaluated_window"] == ["a", "b"]
+    assert manifest["metrics"] == plain["metrics"]
+    served, judged = Bundle.load(package.BUNDLE), storage.evaluated(package.BUNDLE)
+    assert torch.equal(served.model.tensors()["weights"], model.tensors()["weights"])
+    assert manifest["files"]["evaluated-weights.safetensors"] == plain["files"]["weights.safetensors"]
+    assert torch.equal(
+        judged.model.tensors()["weights"], storage.read(package.MODELS / "ease").model.tensors()["weights"]
+    )
+    assert storage.evaluated(package.BUNDLE).vocabulary.ids.to_list() == sorted(set(TRAIN["item_id"]))
 
 
 def test_the_bundle_serves_whole_histories_with_the_packaged_configuration(run: Run) -> None:

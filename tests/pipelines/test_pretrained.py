@@ -14,6 +14,7 @@ from recloop.data.tables import Attributes, read_json, read_parquet, write_json,
 from recloop.errors import ConfigError
 from recloop.evaluation.contenders import fit
 from recloop.models import storage
+from recloop.models.storage import Trained
 from recloop.serving.bundle import write_bundle
 from tests.support.bundles import world
 from tests.support.project import SMALL, make
@@ -91,7 +92,9 @@ def champion(project: Path) -> str:
     write_json(parts.summary, pretrained.SPLIT)
     model, items = fit("als", OWN, parts.train, Attributes(), device=torch.device("cpu"))
     record = {"data": {"train_window": parts.summary["train_window"]}, "params": {}}
-    made = write_bundle(Path("made"), model=model, vocabulary=items, seed=0, interactions=events, record=record)
+    made = write_bundle(
+        Path("made"), trained=Trained(model=model, vocabulary=items), interactions=events, record=record
+    )
     copy(Path("made"), pretrained.BUNDLES / made["id"])
     write_json({"bundle": made["id"], "model": "als"}, pretrained.POINTER)
     return made["id"]
@@ -176,7 +179,7 @@ def test_dvc_trains_anew_what_begins_with_the_champion_and_only_when_the_champio
         record = {"data": {"train_window": read_json(artifacts / "split/split.json")["train_window"]}, "params": {}}
         events = read_parquet(artifacts / "clean/interactions.parquet")
         made = write_bundle(
-            scratch.root / "made", model=model, vocabulary=items, seed=0, interactions=events, record=record
+            scratch.root / "made", trained=Trained(model=model, vocabulary=items), interactions=events, record=record
         )
         copy(scratch.root / "made", artifacts / "bundles" / made["id"])
         write_json({"bundle": made["id"], "model": "als"}, artifacts / "champion/champion.json")

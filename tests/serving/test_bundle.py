@@ -15,6 +15,7 @@ from recloop.data.vocabulary import Vocabulary
 from recloop.errors import BundleError
 from recloop.models import Model, find
 from recloop.models.base import FitContext, TrainingData
+from recloop.models.storage import Trained
 from recloop.serving import bundle as module
 from recloop.serving.bundle import Bundle, write_bundle
 from tests.support.bundles import train, world
@@ -32,9 +33,7 @@ def write(folder: Path, interactions: pl.DataFrame | None = None) -> Path:
     model, vocabulary = train("ease", trained)
     write_bundle(
         folder,
-        model=model,
-        vocabulary=vocabulary,
-        seed=3,
+        trained=Trained(model=model, vocabulary=vocabulary, seed=3),
         interactions=trained if interactions is None else interactions,
         items=ITEMS,
         record={"git_revision": "abc", "id": "overruled"},
@@ -179,7 +178,7 @@ def segments() -> tuple[Model, Vocabulary]:
 def test_features_of_the_known_people_are_kept_for_a_model_that_looks_at_them(tmp_path: Path) -> None:
     model, vocabulary = segments()
     folder = tmp_path / "bundle"
-    write_bundle(folder, model=model, vocabulary=vocabulary, seed=0, interactions=world(), people=PEOPLE)
+    write_bundle(folder, trained=Trained(model=model, vocabulary=vocabulary), interactions=world(), people=PEOPLE)
     loaded = Bundle.load(folder)
     found = loaded.histories.features
     assert found is not None
@@ -195,14 +194,14 @@ def test_features_of_the_known_people_are_kept_for_a_model_that_looks_at_them(tm
 
 def test_a_model_that_looks_at_features_does_without_a_users_table(tmp_path: Path) -> None:
     model, vocabulary = segments()
-    write_bundle(tmp_path / "bundle", model=model, vocabulary=vocabulary, seed=0, interactions=world())
+    write_bundle(tmp_path / "bundle", trained=Trained(model=model, vocabulary=vocabulary), interactions=world())
     assert Bundle.load(tmp_path / "bundle").histories.features is None
 
 
 def test_features_are_not_kept_for_a_model_that_does_not_look_at_them(tmp_path: Path) -> None:
     model, vocabulary = train("ease", world())
     with_people, without = tmp_path / "with", tmp_path / "without"
-    write_bundle(with_people, model=model, vocabulary=vocabulary, seed=0, interactions=world(), people=PEOPLE)
-    write_bundle(without, model=model, vocabulary=vocabulary, seed=0, interactions=world())
+    write_bundle(with_people, trained=Trained(model=model, vocabulary=vocabulary), interactions=world(), people=PEOPLE)
+    write_bundle(without, trained=Trained(model=model, vocabulary=vocabulary), interactions=world())
     assert Bundle.load(with_people).histories.features is None
     assert describe(with_people) == describe(without)

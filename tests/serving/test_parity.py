@@ -10,6 +10,7 @@ from recloop.columns import ITEM, USER
 from recloop.data.sequences import Contexts, Examples
 from recloop.data.vocabulary import UNKNOWN, Vocabulary
 from recloop.models import names
+from recloop.models.storage import Trained
 from recloop.retrieval.exact import rank_examples
 from recloop.serving.bundle import Bundle, write_bundle
 from recloop.serving.recommender import Past, Recommender
@@ -40,7 +41,7 @@ def offline(name: str, folder: Path) -> list[tuple[list[Past], list[str], list[f
     """Train, package to `folder`, and rank offline: (history, items, scores) for every question."""
     model, vocabulary = train(name, TRAINED)
     people = known(TRAINED).users
-    write_bundle(folder, model=model, vocabulary=vocabulary, seed=0, interactions=TRAINED, people=people)
+    write_bundle(folder, trained=Trained(model=model, vocabulary=vocabulary), interactions=TRAINED, people=people)
     examples = questions(vocabulary)
     answers: list[tuple[list[Past], list[str], list[float]]] = []
     for batch in rank_examples(model, examples, K, batch_size=64):

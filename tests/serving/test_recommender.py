@@ -13,6 +13,7 @@ from recloop.data.vocabulary import Vocabulary
 from recloop.errors import ConfigError, DataError
 from recloop.models import find
 from recloop.models.base import FitContext, TrainingData
+from recloop.models.storage import Trained
 from recloop.serving.bundle import Bundle, write_bundle
 from recloop.serving.recommender import (
     Past,
@@ -44,7 +45,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("bundle") / "bundle"
     model, vocabulary = train("popularity", INTERACTIONS)
     known = pl.concat([INTERACTIONS, STRANGER])
-    write_bundle(folder, model=model, vocabulary=vocabulary, seed=0, interactions=known)
+    write_bundle(folder, trained=Trained(model=model, vocabulary=vocabulary), interactions=known)
     return Bundle.load(folder)
 
 
@@ -183,7 +184,7 @@ def featured(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
     data = TrainingData.from_tables(interactions, vocabulary, attributes)
     model.fit(data, FitContext(device=torch.device("cpu")))
     folder = tmp_path_factory.mktemp("featured") / "bundle"
-    write_bundle(folder, model=model, vocabulary=vocabulary, seed=0, interactions=interactions, people=people)
+    write_bundle(folder, trained=Trained(model=model, vocabulary=vocabulary), interactions=interactions, people=people)
     return Recommender(Bundle.load(folder), ServeConfig(mask_seen=False))
 
 

@@ -12,6 +12,7 @@ from recloop.data.tables import Attributes, canonical_interactions
 from recloop.data.vocabulary import Vocabulary
 from recloop.models import Model, catalogue, find
 from recloop.models.base import FitContext, TrainingData
+from recloop.models.storage import Trained
 from recloop.serving.bundle import write_bundle
 from tests.support.planted import quick, tables
 
@@ -58,5 +59,5 @@ def popularity_bundle(folder: Path, interactions: pl.DataFrame, **record: Any) -
 def packaged(folder: Path, name: str, interactions: pl.DataFrame, **record: Any) -> Path:
     """A bundle of the model of this name."""
     model, vocabulary = train(name, interactions)
-    write_bundle(folder, model=model, vocabulary=vocabulary, seed=0, interactions=interactions, record=record)
+    write_bundle(folder, trained=Trained(model=model, vocabulary=vocabulary), interactions=interactions, record=record)
     return folder

@@ -65,7 +65,7 @@ class Trained:
         known = self.parts.train.filter(~pl.col("item_id").is_in(without))
         for name in names:
             model, catalogue = fit(name, None, known, device=torch.device("cpu"))
-            storage.save(model, catalogue, self.artifacts / "models" / name)
+            storage.save(storage.Trained(model=model, vocabulary=catalogue), self.artifacts / "models" / name)
 
     def add_categories(self) -> None:
         """Say which group each item belongs to."""
@@ -73,12 +73,18 @@ class Trained:
         items = pl.DataFrame({"item_id": ids, "categories": [[f"g{int(name[1:]) // 10}"] for name in ids]})
         write_parquet(items, self.artifacts / "clean/items.parquet")
 
-    def champion(self, name: str) -> str:
-        """Make the trained model `name` the champion; returns the id of its bundle."""
-        files = describe(self.artifacts / "models" / name)
+    def champion(self, name: str, *, served: storage.Trained | None = None) -> str:
+        """Make the trained model `name` the champion, with other weights to serve if given; the id of its bundle."""
+        made = self.root / "made"
+        shutil.rmtree(made, ignore_errors=True)
+        shutil.copytree(self.artifacts / "models" / name, made)
+        if served is not None:
+            storage.write(storage.read(made), made, storage.EVALUATED)
+            storage.write(served, made)
+        files = describe(made)
         bundle = identify(files)
         folder = self.artifacts / "bundles" / bundle
-        shutil.copytree(self.artifacts / "models" / name, folder)
+        shutil.copytree(made, folder)
         write_json({"format": 1, "id": bundle, "model": name, "files": files}, folder / MANIFEST)
         pointer = {"bundle": bundle, "model": name, "train_window": self.parts.summary["train_window"]}
         write_json(pointer, self.artifacts / "champion/champion.json")

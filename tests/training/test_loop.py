@@ -155,3 +155,9 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / checkpoint.FILE).write_bytes(b"nothing")
     with pytest.raises(ModelError, match=r"checkpoint\.safetensors is damaged"):
         train(Scripted([0]), data(None), config(), CONTEXT, tmp_path)
+
+
+def test_a_number_of_passes_is_made_whatever_the_patience_and_the_last_weights_are_kept() -> None:
+    model = Scripted([3, 1, 0, 2])
+    curves = train(model, data(None), config(patience=1), CONTEXT, passes=2)
+    assert (model.passes, curves.best_epoch, len(curves.points)) == (2, 2, 2)

@@ -15,6 +15,7 @@ from recloop.errors import BundleError, ModelError
 from recloop.models.als import ALS, ALSConfig
 from recloop.models.base import FitContext, TrainingData
 from recloop.models.ease import EASE, EASEConfig
+from recloop.models.storage import Trained
 from recloop.serving.bundle import write_bundle
 from recloop.training.config import TrainConfig
 from recloop.training.loop import train
@@ -44,7 +45,7 @@ def bundle(tmp_path: Path) -> Bundle:
         model, items = fitted(PARTS.train)
         said = {"data": {"train_window": PARTS.summary["train_window"]}, "params": {}} | record
         folder = tmp_path / "champion"
-        write_bundle(folder, model=model, vocabulary=items, seed=0, interactions=events, record=said)
+        write_bundle(folder, trained=Trained(model=model, vocabulary=items), interactions=events, record=said)
         return folder
 
     return make
@@ -187,3 +188,19 @@ def test_a_model_that_does_not_say_what_belongs_to_items_cannot_begin_with_anoth
         "scripted cannot begin with what another model learned: it does not say which of its weights belong to items; "
         "train it from the beginning."
     )
+
+
+def test_of_a_champion_that_was_trained_once_more_the_evaluated_weights_are_the_beginning(tmp_path: Path) -> None:
+    (judged, items), (served, everything) = fitted(PARTS.train), fitted(EVENTS)
+    windows = {"train_window": PARTS.summary["test_window"], "evaluated_window": PARTS.summary["train_window"]}
+    write_bundle(
+        tmp_path / "champion",
+        trained=Trained(model=served, vocabulary=everything),
+        evaluated=Trained(model=judged, vocabulary=items),
+        interactions=EVENTS,
+        record={"data": windows, "params": {}},
+    )
+    assert why(tmp_path / "champion") is None
+    start = Start.read(tmp_path / "champion", ALS(OWN, len(items)), items)
+    assert all(torch.equal(tensor, start.tensors[name]) for name, tensor in judged.tensors().items())
+    assert not all(torch.equal(tensor, start.tensors[name]) for name, tensor in served.tensors().items())

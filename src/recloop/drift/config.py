@@ -19,6 +19,8 @@ class DriftConfig(Config):
         score_tolerance: the same for the model's scores, slates and vectors, where more is usual: a model is surer
             about people from whom it has learnt than about new ones.
         volume_factor: factor between the events a day of the two windows that does not matter.
+        popularity_days: `item_popularity` compares with so many days at the end of the reference; `None` for all of it.
+            People use up what they like best, so popularity moves all the time, and a long reference lies far back.
         top_k: the score of a context is the mean of its best `top_k` items.
         contexts: most contexts of a window that are scored.
         seed: draws those contexts.
@@ -34,6 +36,9 @@ class DriftConfig(Config):
     unknown_tolerance: float = Field(default=0.15, ge=0, lt=0.8, description="The same for rates of unknown ids.")
     score_tolerance: float = Field(default=0.2, ge=0, lt=0.8, description="The same for the model's answers.")
     volume_factor: float = Field(default=2.0, ge=1, description="Change of the events a day that does not matter.")
+    popularity_days: float | None = Field(
+        default=None, gt=0, description="Days of the reference that item_popularity looks at; empty for all."
+    )
     top_k: int = Field(default=10, ge=1, description="Best items of a context whose mean score is compared.")
     contexts: int = Field(default=2000, ge=1, description="Most contexts of each window that are scored.")
     seed: Seed = Field(default=0, description="Draws the contexts that are scored.")

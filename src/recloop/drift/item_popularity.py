@@ -9,11 +9,12 @@ from recloop.drift.inputs import Inputs
 
 
 def measure(inputs: Inputs) -> Comparison | None:
-    """Share of events by item, among items that occur in the first half of the reference.
+    """Share of events by item, among items that occur in the first half of the reference or of its `popularity_days`.
 
     Items that came later were not there all the time, so their share grows without any change of taste.
     """
-    established = inputs.windows.first_half[ITEM].unique()
-    events = inputs.windows.events.filter(pl.col(ITEM).is_in(established.implode()))
+    windows = inputs.windows.of_late(inputs.config.popularity_days)
+    established = windows.first_half[ITEM].unique()
+    events = windows.events.filter(pl.col(ITEM).is_in(established.implode()))
     observations, labels = by_item(events)
     return compare(observations, labels, column=ITEM, tolerance=inputs.config.tolerance)

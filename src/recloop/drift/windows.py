@@ -66,6 +66,14 @@ class Windows:
         first, last = _bounds(self.reference)
         return self.reference.filter(pl.col(TIME).cast(pl.Int64) <= (first + last) // 2)
 
+    def of_late(self, days: float | None) -> Self:
+        """With a reference of its newest days alone; as it is if `days` is `None` or no less than what there is."""
+        if days is None:
+            return self
+        _, last = _bounds(self.reference)
+        newest = self.reference.filter(pl.col(TIME).cast(pl.Int64) > last - int(days * _DAY))
+        return self.of(*(part.select(pl.exclude(WINDOW, CODE, SLICE)) for part in (newest, self.current)))
+
     def blocks(self) -> pl.DataFrame:
         """One row a block: `WINDOW`, `CODE`, `SLICE` and ``events``, how many there are in it."""
         inside = self.events.filter(pl.col(SLICE).is_not_null())

@@ -4,11 +4,14 @@
 | --------------------- | ---------------------------------------------------------- |
 | `weights.safetensors` | `Model.tensors()`                                          |
 | `vocabulary.parquet`  | column `item_id`; the row is the item's index              |
-| `model.json`          | `model` (its name), `config`, `n_items`, `seed`, `began_with` |
+| `model.json`          | `model` (its name), `config`, `n_items`, `seed`, `began_with`, `passes` |
 
-`began_with` is the id of the trained model that the training began with, or null.
+`began_with` is the id of the trained model that the training began with, or null; `passes` is how many passes over
+the data the weights have behind them, or null for a model that is not trained in passes. A folder may hold a second
+model, whose file names have a prefix.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,72 +31,116 @@ from recloop.models.base import Model
 WEIGHTS = "weights.safetensors"
 VOCABULARY = "vocabulary.parquet"
 DESCRIPTION = "model.json"
+EVALUATED = "evaluated-"
+"""Before the names of the files of a bundle's model that was evaluated, where it is not the one that serves."""
 
 
-def save(model: Model, vocabulary: Vocabulary, folder: Path, *, seed: int = 0, began_with: str | None = None) -> None:
-    """Write `model` to `folder`, replacing what is there only when all files are complete.
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A model with its catalogue and how it came about.
 
-    Args:
-        model: a trained model.
-        vocabulary: the catalogue that the model's item indices mean.
-        folder: where to; made if missing.
-        seed: what the model was trained with, for the record.
-        began_with: id of the trained model that its training began with, for the record; `None` for fresh values.
+    Attributes:
+        model: trained.
+        vocabulary: the catalogue that its item indices mean.
+        seed: what it was trained with.
+        began_with: id of the trained model that its training began with; `None` for fresh values.
+        passes: over the data that its weights have behind them; `None` if it is not trained in passes.
     """
-    assert len(vocabulary) == model.n_items, f"{len(vocabulary)} ids for {model.n_items} items"
+
+    model: Model
+    vocabulary: Vocabulary
+    seed: int = 0
+    began_with: str | None = None
+    passes: int | None = None
+
+
+def save(trained: Trained, folder: Path) -> None:
+    """Write a trained model to `folder`, replacing what is there only when all files are complete."""
     with replacing(folder) as scratch:
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.tensors().items()}
-        save_file(tensors, scratch / WEIGHTS)
-        write_parquet(vocabulary.ids.to_frame(ITEM), scratch / VOCABULARY)
-        write_json(
-            {
-                "model": model.name(),
-                "config": model.config.model_dump(mode="json"),
-                "n_items": model.n_items,
-                "seed": seed,
-                "began_with": began_with,
-            },
-            scratch / DESCRIPTION,
-        )
+        write(trained, scratch)
 
 
-def load(folder: Path, device: torch.device | None = None) -> tuple[Model, Vocabulary]:
-    """The model and catalogue that `save` wrote to `folder`, on `device` (the CPU unless given).
+def write(trained: Trained, folder: Path, prefix: str = "") -> None:
+    """Write the files of a trained model into a folder that exists, with a prefix before their names."""
+    model, vocabulary = trained.model, trained.vocabulary
+    assert len(vocabulary) == model.n_items, f"{len(vocabulary)} ids for {model.n_items} items"
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.tensors().items()}
+    save_file(tensors, folder / (prefix + WEIGHTS))
+    write_parquet(vocabulary.ids.to_frame(ITEM), folder / (prefix + VOCABULARY))
+    write_json(
+        {
+            "model": model.name(),
+            "config": model.config.model_dump(mode="json"),
+            "n_items": model.n_items,
+            "seed": trained.seed,
+            "began_with": trained.began_with,
+            "passes": trained.passes,
+        },
+        folder / (prefix + DESCRIPTION),
+    )
+
+
+def read(folder: Path, device: torch.device | None = None, prefix: str = "") -> Trained:
+    """What `save` or `write` left in `folder`, on `device` (the CPU unless given).
 
     Raises:
         ModelError: a file is missing or damaged, or the files do not belong together; the file is named.
     """
-    description = _description(folder / DESCRIPTION)
-    vocabulary = _vocabulary(folder / VOCABULARY)
+    description = _description(folder / (prefix + DESCRIPTION))
+    vocabulary = _vocabulary(folder / (prefix + VOCABULARY))
     kind = find(str(description["model"]))
     try:
-        config = parse(kind.Config, description["config"], f"{folder / DESCRIPTION}: config")
+        config = parse(kind.Config, description["config"], f"{folder / (prefix + DESCRIPTION)}: config")
     except ConfigError as error:
         raise ModelError(str(error)) from None
     if len(vocabulary) != description["n_items"]:
         raise ModelError(
-            f"{folder / VOCABULARY} holds {len(vocabulary)} items, but {DESCRIPTION} says {description['n_items']}; "
-            "train the model again."
+            f"{folder / (prefix + VOCABULARY)} holds {len(vocabulary)} items, but {prefix + DESCRIPTION} says "
+            f"{description['n_items']}; train the model again."
         )
     model = kind(config, len(vocabulary), device)
-    path = folder / WEIGHTS
+    path = folder / (prefix + WEIGHTS)
     try:
         model.load_tensors(load_file(path))
     except FileNotFoundError:
         raise _missing(path) from None
     except (SafetensorError, OSError, ModelError) as error:
         raise _damaged(path, error) from None
-    return model, vocabulary
+    return Trained(
+        model=model,
+        vocabulary=vocabulary,
+        seed=description["seed"],
+        began_with=description["began_with"],
+        passes=description["passes"],
+    )
+
+
+def load(folder: Path, device: torch.device | None = None) -> tuple[Model, Vocabulary]:
+    """The model and catalogue of `read`."""
+    trained = read(folder, device)
+    return trained.model, trained.vocabulary
+
+
+def evaluated(bundle: Path, device: torch.device | None = None) -> Trained:
+    """The model in a bundle that was evaluated: the one that serves, unless that was trained once more afterwards.
+
+    It knows nothing of the test window of its day, so it can be judged and begun with.
+
+    Raises:
+        ModelError: as `read`.
+    """
+    return read(bundle, device, EVALUATED if (bundle / (EVALUATED + DESCRIPTION)).is_file() else "")
 
 
 def _description(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise _missing(path)
     try:
-        description = read_json(path)
-        return {key: description[key] for key in ("model", "config", "n_items", "seed")}
+        found = read_json(path)
+        required = {key: found[key] for key in ("model", "config", "n_items", "seed")}
     except (DataError, KeyError, TypeError) as error:
         raise _damaged(path, error) from None
+    return required | {key: found.get(key) for key in ("began_with", "passes")}
 
 
 def _vocabulary(path: Path) -> Vocabulary:

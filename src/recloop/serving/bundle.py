@@ -4,6 +4,7 @@
 | ------------------------ | ------------------------------------------------------------------------------------ |
 | `manifest.json`          | what it is and where it comes from; size and checksum of every other file            |
 | `weights.safetensors`, `vocabulary.parquet`, `model.json` | the trained model, as `models.storage` writes it    |
+| `evaluated-*`            | the same of the model that was evaluated, where it is not the one that serves        |
 | `items.parquet`          | attributes of the catalogue's items; row i describes item i                          |
 | `users.parquet`          | column `user_id`, the known users in sorted order; the row is the user's number      |
 | `histories.safetensors`  | the known users' whole histories in compressed rows, as `data.sequences.Contexts`    |
@@ -29,6 +30,7 @@ from recloop.data.vocabulary import Vocabulary
 from recloop.errors import BundleError, DataError, ModelError
 from recloop.models import storage
 from recloop.models.base import Model
+from recloop.models.storage import Trained
 
 ITEMS = "items.parquet"
 USERS = "users.parquet"
@@ -101,10 +103,8 @@ class Bundle:
 def write_bundle(
     folder: Path,
     *,
-    model: Model,
-    vocabulary: Vocabulary,
-    seed: int,
-    began_with: str | None = None,
+    trained: Trained,
+    evaluated: Trained | None = None,
     interactions: pl.DataFrame,
     items: pl.DataFrame | None = None,
     people: pl.DataFrame | None = None,
@@ -116,22 +116,23 @@ def write_bundle(
 
     Args:
         folder: where to.
-        model: the trained model.
-        vocabulary: the catalogue that its item indices mean.
-        seed: what it was trained with.
-        began_with: id of the trained model that its training began with, if any.
+        trained: the model that serves.
+        evaluated: the one of the same kind that was evaluated, where that is another.
         interactions: canonical interactions, all that are known; their users become the known users, with those of
             their events that lie in the catalogue.
         items: canonical items table, if there is one; only the catalogue's items are kept.
         people: canonical users table, if there is one; the known users' features are kept, not the table.
         record: where the bundle comes from (``git_revision``, ``data``, ``params``, ``metrics`` ...), for the manifest.
     """
+    model, vocabulary = trained.model, trained.vocabulary
     users = Vocabulary(interactions[USER])
     histories = Contexts.from_frame(
         interactions, users, vocabulary, people if "user_features" in model.needs | model.takes else None
     )
     with replacing(folder) as scratch:
-        storage.save(model, vocabulary, scratch, seed=seed, began_with=began_with)
+        storage.write(trained, scratch)
+        if evaluated is not None:
+            storage.write(evaluated, scratch, storage.EVALUATED)
         write_parquet(_attributes(items, vocabulary), scratch / ITEMS)
         write_parquet(users.ids.to_frame(USER), scratch / USERS)
         save_file(histories.arrays(), scratch / HISTORIES)
@@ -142,8 +143,8 @@ def write_bundle(
             "id": identify(files),
             "model": model.name(),
             "config": model.config.model_dump(mode="json"),
-            "seed": seed,
-            "began_with": began_with,
+            "seed": trained.seed,
+            "began_with": trained.began_with,
             "n_items": len(vocabulary),
             "n_users": len(users),
             "libraries": {"recloop": recloop.__version__, **{name: _version(name) for name in LIBRARIES}},

@@ -19,11 +19,12 @@ PAST = "past"
 
 TASTES: Mapping[str, Any] = {
     "validate": {},
-    "split": {"strategy": "temporal", "valid_fraction": 0.01, "test_fraction": 0.02},
+    "split": {"strategy": "temporal", "valid_fraction": 0, "test_fraction": 0.015},
     "train": {
         "models": ["popularity", "als", "ease"],
         "seed": 0,
         "device": "cpu",
+        "refit": True,
         "early_stopping": {"metric": "ndcg@10", "patience": 3},
         "popularity": {"half_life_days": 2},
         "als": {},
@@ -31,7 +32,7 @@ TASTES: Mapping[str, Any] = {
     },
     "evaluate": {},
     "gate": {},
-    "drift": {"window_days": 2},
+    "drift": {"window_days": 2, "popularity_days": 10},
     "serve": {},
     "monitor": {"min_new_events": 1_000_000, "cooldown_hours": 12},
 }

@@ -66,6 +66,8 @@ class TrainConfig(Config):
         warm_start: ``champion``: a model that can begins with what the champion has learned, if that is of its kind and
             its parameters and has seen nothing that validation or test may ask (`training.warm_start`); null trains all
             from the beginning.
+        refit: whether the winner of the gate is trained once more, with as many passes, on all events before it is
+            packaged. The gate then still judges, and a warm start begins with, the weights that have not seen the test.
         early_stopping: see `EarlyStopping`.
     """
 
@@ -73,6 +75,7 @@ class TrainConfig(Config):
     seed: Seed = Field(default=0, description="Seeds every draw.")
     device: DeviceName = Field(default="auto", description="Where to compute.")
     warm_start: Literal["champion"] | None = Field(default=None, description="What models begin with.")
+    refit: bool = Field(default=False, description="Train the winner once more, on all events.")
     early_stopping: EarlyStopping = EarlyStopping()
 
     @field_validator("models")

@@ -30,6 +30,7 @@ def train(
     checkpoint_folder: Path | None = None,
     *,
     start: Start | None = None,
+    passes: int | None = None,
     watch: Callable[[int, float], None] | None = None,
 ) -> Curves:
     """Train `model` and leave it with its best weights.
@@ -45,6 +46,7 @@ def train(
         context: device, seed and progress.
         checkpoint_folder: where to keep the checkpoint; `None` keeps none.
         start: what the model begins with; `None` begins with fresh values.
+        passes: make exactly so many and keep the last weights; `data` must have no `valid` then.
         watch: is told each validated pass and its value, and may end the training by raising an error.
 
     Raises:
@@ -55,7 +57,8 @@ def train(
     how = config.early_stopping
     valid = sample(data.valid, how.max_examples) if data.valid is not None and len(data.valid) else None
     if isinstance(model, IterativeModel):
-        return _Run(model, data, valid, how, context, checkpoint_folder, start, watch).go()
+        assert passes is None or valid is None, "a number of passes and validation cannot both end the training"
+        return _Run(model, data, valid, how, context, checkpoint_folder, start, passes, watch).go()
     assert start is None, f"{model.name()} has no beginning"
     model.fit(data, context)
     value = None if valid is None else validate(model, valid, how)
@@ -74,6 +77,7 @@ class _Run:
     context: FitContext
     folder: Path | None
     start: Start | None = None
+    passes: int | None = None
     watch: Callable[[int, float], None] | None = None
     points: list[Point] = field(default_factory=list)
     best: dict[str, Tensor] | None = None
@@ -88,7 +92,7 @@ class _Run:
             self.model.warm_start(self.start.tensors, self.start.rows)
         if self.folder is not None and (stored := checkpoint.read(self.folder, fingerprint)) is not None:
             self._resume(stored)
-        remaining = range(len(self.points) + 1, self.model.epochs + 1)
+        remaining = range(len(self.points) + 1, (self.passes or self.model.epochs) + 1)
         for epoch in self.context.progress(remaining, f"train {self.model.name()}"):
             if self._has_converged():
                 break

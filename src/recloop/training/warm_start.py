@@ -55,7 +55,8 @@ class Start:
         if not bundle.is_dir():
             raise BundleError(f"{bundle}, which {model.name()} is to begin with, does not exist; {_AGAIN}.")
         manifest = verify(bundle)
-        found, known = storage.load(bundle, model.device)
+        before = storage.evaluated(bundle, model.device)
+        found, known = before.model, before.vocabulary
         if type(found) is not type(model) or found.config != model.config:
             raise ModelError(f"{bundle} does not hold {model.name()} with the parameters of now; {_AGAIN}.")
         return cls(id=manifest["id"], tensors=found.tensors(), rows=known.encode(items.ids))
@@ -86,12 +87,18 @@ def _ahead(manifest: Mapping[str, Any], split: Mapping[str, Any]) -> str | None:
     """Why the champion may have learned what is asked now; `None` if it has not."""
     try:
         before = SplitConfig.model_validate(manifest["params"].get("split") or {}).strategy
-        learned, now = (datetime.fromisoformat(part["train_window"][1]) for part in (manifest["data"], split))
+        learned, now = (datetime.fromisoformat(window[1]) for window in (_learned(manifest), split["train_window"]))
     except (KeyError, TypeError, ValueError, AttributeError):
         return "its manifest does not say what it has learned from"
     if "leave_last_out" in {before, split["strategy"]}:
         return "only a temporal split keeps what it has learned apart from what is asked"
     return "it has learned events that validation or test may ask" if learned > now else None
+
+
+def _learned(manifest: Mapping[str, Any]) -> Any:
+    """First and last time of what the evaluated weights of a bundle have learned from."""
+    data = manifest["data"]
+    return data.get("evaluated_window", data["train_window"])
 
 
 def _held(bundle: Path, interactions: pl.DataFrame) -> bool:
