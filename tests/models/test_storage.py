@@ -30,9 +30,9 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_second_model_in_the_folder_has_a_prefix(folder: Path) -> None:
     assert evaluated(folder).vocabulary.ids.to_list() == ["a", "b", "c"]
-    write(Trained(model=popularity([1]), vocabulary=Vocabulary(["d", "e"]), seed=6, passes=3), folder, EVALUATED)
+    write(Trained(model=popularity([1]), vocabulary=Vocabulary(["d", "e", "f"]), seed=6, passes=3), folder, EVALUATED)
     other = evaluated(folder)
-    assert other.vocabulary.ids.to_list() == ["d", "e"]
+    assert other.vocabulary.ids.to_list() == ["d", "e", "f"]
     assert (other.seed, other.passes) == (6, 3)
     assert load(folder)[1].ids.to_list() == ["a", "b", "c"]
     (folder / "evaluated-weights.safetensors").unlink()

@@ -12,6 +12,7 @@ import yaml
 
 from pipelines.train import main
 from recloop import models
+from recloop.columns import EVENT_KEY
 from recloop.data.bundles import copy
 from recloop.data.sequences import Contexts, Examples
 from recloop.data.splits import SplitConfig, split
@@ -92,6 +93,28 @@ def test_validation_asks_what_the_test_will_ask(project: Path, targets: str, mon
     assert asked == [summary["valid_examples"]]
     each_in_turn = split(everything, SplitConfig()).summary["valid_examples"]
     assert (asked[0] < each_in_turn) is (targets != "successive")
+
+
+def test_validation_does_not_ask_for_what_followed_from_slates(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Examples] = []
+    validated = loop.validate
+
+    def validate(model: Model, questions: Examples, how: EarlyStopping) -> float:
+        asked.append(questions)
+        return validated(model, questions, how)
+
+    monkeypatch.setattr(loop, "validate", validate)
+    main("popularity")
+    valid = pl.read_parquet("artifacts/split/valid.parquet")
+    shown = valid.gather_every(5).select(EVENT_KEY)
+    write_parquet(shown, Path("artifacts/clean/prompted.parquet"))
+    main("popularity")
+    everything, own = asked
+    assert len(own) < len(everything)
+    remaining = valid.join(shown, on=EVENT_KEY, how="anti")["user_id"].unique()
+    known = pl.concat([pl.read_parquet("artifacts/split/train.parquet"), valid])
+    # what was shown is context all the same
+    assert len(own.histories.items) == known.filter(pl.col("user_id").is_in(remaining.implode())).height
 
 
 def test_a_second_run_writes_the_same_bytes(project: Path) -> None:

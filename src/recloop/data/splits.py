@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from recloop.columns import EVENT, ITEM, TIME, USER, VALUE
+from recloop.columns import EVENT, EVENT_KEY, ITEM, TIME, USER, VALUE
 from recloop.config import Config
 from recloop.data.sequences import Contexts, Examples
 from recloop.data.vocabulary import UNKNOWN, Vocabulary
@@ -19,6 +19,8 @@ from recloop.errors import DataError
 
 Strategy = Literal["temporal", "leave_last_out"]
 Targets = Literal["successive", "last", "all"]
+_LEAST_PEOPLE = 0.5
+"""Share of the people of a part who must be left when what followed from slates is not asked for."""
 
 
 class SplitConfig(Config):
@@ -116,6 +118,25 @@ def split(interactions: pl.DataFrame, config: SplitConfig) -> Split:
             "give finer timestamps, a larger split.valid_fraction, or 0 to do without."
         )
     return Split(train=train, valid=valid, test=test, summary=_summary(train, valid, test, config))
+
+
+def unprompted(
+    asked: pl.DataFrame, prompted: pl.DataFrame | None, *, must: bool = False
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What is asked for of a part of the split, and what of it is context alone.
+
+    Args:
+        asked: canonical interactions.
+        prompted: events that followed from a slate, by `columns.EVENT_KEY`. They are not asked for if that leaves at
+            least half of the people: what was shown favours the model that chose it.
+        must: do not ask for them, however few people are left.
+    """
+    if prompted is None or prompted.is_empty():
+        return asked, asked.clear()
+    own = asked.join(prompted, on=EVENT_KEY, how="anti", maintain_order="left")
+    if not must and own[USER].n_unique() < _LEAST_PEOPLE * asked[USER].n_unique():
+        return asked, asked.clear()
+    return own, asked.join(prompted, on=EVENT_KEY, how="semi", maintain_order="left")
 
 
 def examples(

@@ -14,15 +14,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recloop.columns import EVENT_KEY, ITEM, USER
+from recloop.columns import ITEM, USER
 from recloop.data.sequences import Contexts, Examples
-from recloop.data.splits import Strategy, Targets, examples
+from recloop.data.splits import Strategy, Targets, examples, unprompted
 from recloop.data.vocabulary import UNKNOWN, Vocabulary
 from recloop.errors import DataError
 from recloop.evaluation.slices import Facts
-
-_LEAST_PEOPLE = 0.5
-"""Share of the people of the test window who must be left when what followed from slates is not asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +117,7 @@ def ask(
     """
     everything = pl.concat([train, valid, test])
     items = Vocabulary(everything[ITEM])
-    own, shown = _unprompted(test, prompted, must=must_leave_out)
+    own, shown = unprompted(test, prompted, must=must_leave_out)
     known = everything.head(train.height + valid.height)
     asked, users, account = examples(
         known if strategy == "leave_last_out" else pl.concat([known, shown]),
@@ -151,16 +148,6 @@ def ask(
         mask_seen=mask_seen,
         left_out=shown.height,
     )
-
-
-def _unprompted(test: pl.DataFrame, prompted: pl.DataFrame | None, *, must: bool) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """What is asked for of the test part, and what of it is context alone."""
-    if prompted is None or prompted.is_empty():
-        return test, test.clear()
-    own = test.join(prompted, on=EVENT_KEY, how="anti", maintain_order="left")
-    if not must and own[USER].n_unique() < _LEAST_PEOPLE * test[USER].n_unique():
-        return test, test.clear()
-    return own, test.join(prompted, on=EVENT_KEY, how="semi", maintain_order="left")
 
 
 def _drawn(asked: Examples, max_examples: int | None, seed: int) -> NDArray[np.int64]:
