@@ -19,7 +19,7 @@ PAST = "past"
 
 TASTES: Mapping[str, Any] = {
     "validate": {},
-    "split": {"strategy": "temporal", "valid_fraction": 0, "test_fraction": 0.015},
+    "split": {"strategy": "temporal", "valid_fraction": 0, "test_fraction": 0.02},
     "train": {
         "models": ["popularity", "als", "ease"],
         "seed": 0,
@@ -31,13 +31,14 @@ TASTES: Mapping[str, Any] = {
         "ease": {"half_life_days": 4},
     },
     "evaluate": {},
-    "gate": {},
+    "gate": {"floors": {"slices": {"cold_users": 0.2}}},
     "drift": {"window_days": 2, "popularity_days": 10},
     "serve": {},
     "monitor": {"min_new_events": 1_000_000, "cooldown_hours": 12},
 }
 """Parameters for a crowd with known tastes. Only drift, unknown items and lost clicks lead to retraining there: with
-enough new events for their own sake, noticing would be no feat."""
+enough new events for their own sake, noticing would be no feat. There is no floor for tail items: the newest items are
+among them, and by that floor `popularity`, which follows what is new, would hold back all that does not."""
 
 
 def make(root: Path, folder: Path, past: Tables, params: Mapping[str, Any]) -> Path:
