@@ -22,10 +22,10 @@ from recloop.evaluation.contenders import fit, rival
 from recloop.evaluation.gate import Contender, Decision, GateConfig, SlateValues, decide, leaderboard
 from recloop.evaluation.questions import Questions
 from recloop.evaluation.ranking import EvaluateConfig
-from recloop.hindsight import slate_values
 from recloop.models import storage
 from recloop.progress import track
 from recloop.serving.recommender import ServeConfig
+from recloop.slate_values import slate_values
 
 DATA = Path("data")
 POINTER = ARTIFACTS / "champion" / "champion.json"

@@ -27,7 +27,7 @@ BUNDLE = Path("artifacts/bundle")
 BUNDLES = Path("artifacts/bundles")
 BENTO = "bento"
 _BENTOS = 100
-CHAIN = ("model", "git_revision", "data", "params", "validation", "metrics", "decision")
+CHAIN = ("model", "git_revision", "data", "params", "began_with", "validation", "metrics", "decision")
 POINTER = Path("artifacts/champion/champion.json")
 
 

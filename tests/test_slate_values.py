@@ -12,9 +12,9 @@ from recloop.data.tables import Attributes, canonical_interactions
 from recloop.data.vocabulary import Vocabulary
 from recloop.evaluation.contenders import fit
 from recloop.evaluation.gate import GateConfig, SlateValues
-from recloop.hindsight import slate_values
 from recloop.models.base import Model
 from recloop.serving.recommender import ServeConfig
+from recloop.slate_values import slate_values
 from tests.support.logs import write_log
 
 DAY = 86_400_000_000
