@@ -1,6 +1,7 @@
 """Each check finds what it is for, and only that."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,8 @@ from recloop.drift import (
     item_popularity,
     model_scores,
     new_users,
+    popularity_baseline,
+    ranking_quality,
     slates,
     unknown_items,
     unknown_users,
@@ -23,7 +26,8 @@ from recloop.drift import (
     values,
     volume,
 )
-from recloop.drift.comparison import LARGEST, Comparison, Daily, Shares
+from recloop.drift.comparison import LARGEST, Comparison, Numbers, Shares
+from recloop.drift.held_out import HeldOut
 from recloop.drift.inputs import Inputs
 from recloop.models import find
 from recloop.models.base import FitContext, Model, TrainingData
@@ -175,7 +179,7 @@ def test_volume(inputs: Make):
     assert found
     assert (found.statistic, found.column) == ("log_ratio", "events_per_day")
     assert found.value == pytest.approx(np.log(6), abs=0.05)
-    assert isinstance(found.shown, Daily)
+    assert isinstance(found.shown, Numbers)
     assert len(found.shown.current) == found.n_current == 9
     assert drifted(found)
     assert not drifted(volume.measure(inputs(reference, busy, volume_factor=10)))
@@ -323,10 +327,12 @@ def test_no_more_contexts_are_scored_than_asked_for(inputs: Make):
     assert found[0].value == found[1].value
 
 
-@pytest.mark.parametrize("check", [model_scores, slates, history_embeddings])
+@pytest.mark.parametrize("check", [model_scores, slates, history_embeddings, ranking_quality, popularity_baseline])
 def test_without_a_model_there_are_no_answers(inputs: Make, check: object):
     parts = events(people(40, (0, 10))), events(people(40, (11, 20)))
     assert check.measure(inputs(*parts)) is None  # type: ignore[attr-defined]
+    held_out = HeldOut(interactions=pl.concat(parts), learned_until=parts[0]["timestamp"].max())  # type: ignore[arg-type]
+    assert check.measure(replace(inputs(*parts), held_out=held_out)) is None  # type: ignore[attr-defined]
 
 
 def groups(days: tuple[float, float], first: float, seed: int) -> pl.DataFrame:

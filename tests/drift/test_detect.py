@@ -55,6 +55,8 @@ def test_all_checks_are_found():
         "item_popularity",
         "model_scores",
         "new_users",
+        "popularity_baseline",
+        "ranking_quality",
         "slates",
         "unknown_items",
         "unknown_users",

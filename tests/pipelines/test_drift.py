@@ -1,6 +1,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -97,6 +98,25 @@ def test_the_newest_window_may_be_limited(project: Callable[..., pl.DataFrame]):
     newest = pl.read_parquet("artifacts/clean/interactions.parquet")["timestamp"].max()
     assert record["current"]["to"] == f"{newest:%Y-%m-%dT%H:%M:%S.%f}+00:00"
     assert record["current"]["rows"] < record["reference"]["rows"] / 10
+
+
+def test_next_items_are_asked_for_but_not_those_that_slates_showed(project: Callable[..., pl.DataFrame]):
+    train = project()
+    drift.main()
+    frame = pl.read_parquet("artifacts/clean/interactions.parquet")
+    first = check("ranking_quality")
+    assert (first["column"], first["statistic"], first["drifted"]) == ("ndcg@10", "loss", False)
+    later = frame.filter(pl.col("timestamp") > train["timestamp"].max())
+    assert 0 < first["n_current"] < later.height
+    assert check("popularity_baseline")["value"] == 0
+    write_parquet(later.tail(100).select("user_id", "item_id", "timestamp", "event"), drift.PROMPTED)
+    drift.main()
+    assert first["n_current"] - 100 <= check("ranking_quality")["n_current"] < first["n_current"]
+
+
+def check(name: str) -> dict[str, Any]:
+    record = read_json(Path("artifacts/drift/drift.json"))
+    return next(check for check in record["checks"] if check["name"] == name)
 
 
 def test_equal_input_gives_equal_bytes(project: Callable[..., pl.DataFrame]):

@@ -50,8 +50,8 @@ class Shares:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Daily:
-    """A number for each day of each window, for display."""
+class Numbers:
+    """A number for each day or person of each window, for display; their means are compared."""
 
     reference: NDArray[np.float64]
     current: NDArray[np.float64]
@@ -63,7 +63,8 @@ class Comparison:
 
     Attributes:
         column: the column or quantity that it is about.
-        statistic: what `value` is: ``jensenshannon`` (a distance) or ``log_ratio``.
+        statistic: what `value` is: ``jensenshannon`` (a distance), ``log_ratio`` (of two means, without its sign), or
+            ``loss`` (the share of a mean that was lost).
         value: how far the windows are apart, at least 0.
         threshold: the largest `value` that is no drift, given the probability of a false alarm.
         n_reference: observations in the reference.
@@ -77,7 +78,7 @@ class Comparison:
     threshold: Callable[[float], float]
     n_reference: int
     n_current: int
-    shown: Shares | Daily
+    shown: Shares | Numbers
 
 
 def compare(

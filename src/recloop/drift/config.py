@@ -1,8 +1,10 @@
 """What counts as drift."""
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from recloop.config import Config, Seed
+from recloop.errors import ConfigError
+from recloop.metrics import Ranking, parse
 
 
 class DriftConfig(Config):
@@ -21,8 +23,10 @@ class DriftConfig(Config):
         volume_factor: factor between the events a day of the two windows that does not matter.
         popularity_days: `item_popularity` compares with so many days at the end of the reference; `None` for all of it.
             People use up what they like best, so popularity moves all the time, and a long reference lies far back.
+        metric: how well next items are foretold; a metric that is taken from ranks.
+        metric_tolerance: share of that metric whose loss does not matter.
         top_k: the score of a context is the mean of its best `top_k` items.
-        contexts: most contexts of a window that are scored.
+        contexts: most contexts of a window that are scored, and most next items that are asked for.
         seed: draws those contexts.
     """
 
@@ -39,6 +43,19 @@ class DriftConfig(Config):
     popularity_days: float | None = Field(
         default=None, gt=0, description="Days of the reference that item_popularity looks at; empty for all."
     )
+    metric: str = Field(default="ndcg@10", description="How well next items are foretold.")
+    metric_tolerance: float = Field(default=0.2, ge=0, lt=1, description="Share of it whose loss does not matter.")
     top_k: int = Field(default=10, ge=1, description="Best items of a context whose mean score is compared.")
     contexts: int = Field(default=2000, ge=1, description="Most contexts of each window that are scored.")
     seed: Seed = Field(default=0, description="Draws the contexts that are scored.")
+
+    @field_validator("metric")
+    @classmethod
+    def _of_ranks(cls, metric: str) -> str:
+        try:
+            taken = parse(metric).takes
+        except ConfigError as error:
+            raise ValueError(str(error).rstrip(".")) from None
+        if taken is not Ranking:
+            raise ValueError("the metric must be taken from ranks, such as ndcg@10 or mrr")
+        return metric

@@ -13,13 +13,16 @@ from recloop.columns import TIME, USER
 from recloop.data.vocabulary import Vocabulary
 from recloop.drift.comparison import Comparison
 from recloop.drift.config import DriftConfig
+from recloop.drift.held_out import HeldOut
 from recloop.drift.inputs import Inputs
 from recloop.drift.windows import Windows
 from recloop.models.base import Model
 
 Verdict = Literal["stable", "drift", "insufficient"]
 
-_NOT_CHECKS = frozenset({"answers", "bins", "comparison", "config", "detect", "inputs", "report", "windows"})
+_NOT_CHECKS = frozenset(
+    {"answers", "bins", "comparison", "config", "detect", "held_out", "inputs", "losses", "report", "windows"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +96,7 @@ def detect(
     current: pl.DataFrame,
     config: DriftConfig,
     model: tuple[Model, Vocabulary] | None = None,
+    held_out: HeldOut | None = None,
 ) -> Drift:
     """Compare two windows of canonical interactions.
 
@@ -104,11 +108,12 @@ def detect(
         current: the newest events.
         config: what counts as drift.
         model: the champion and its catalogue, if any.
+        held_out: what the champion has not learned from; without it nobody asks whether it foretells that.
     """
     windows = [_summary(frame) for frame in (reference, current)]
     if not all(_enough(frame, config) for frame in (reference, current)):
         return Drift(verdict="insufficient", reference=windows[0], current=windows[1], checks=[])
-    inputs = Inputs(windows=Windows.of(reference, current), config=config, model=model)
+    inputs = Inputs(windows=Windows.of(reference, current), config=config, model=model, held_out=held_out)
     measured = {name: importlib.import_module(f"{__package__}.{name}").measure(inputs) for name in names()}
     comparisons: dict[str, Comparison] = {name: found for name, found in measured.items() if found is not None}
     alarm = config.false_alarms / max(1, len(comparisons))

@@ -1,8 +1,8 @@
 """The checks as Evidently shows them, in one HTML page that needs nothing else.
 
 Evidently is given what the checks compared and their thresholds, so that both say the same: a distribution goes to it
-as rows of bin names in exact proportion to the shares (10,000 a window), daily volume as one row a day. It looks at
-distances only; that people, not events, are the units is in the thresholds.
+as rows of bin names in exact proportion to the shares (10,000 a window), a mean as one row a day or person. It looks at
+distances and means only; that people, not events, are the units is in the thresholds.
 """
 
 import os
@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from recloop.data.tables import write_json
-from recloop.drift.comparison import Daily, Shares
+from recloop.drift.comparison import Comparison, Numbers, Shares
 from recloop.drift.detect import Check, Drift
 
 _ROWS = 10_000
@@ -63,8 +63,9 @@ def _run(checks: list[Check]) -> Any:
         else:
             numerical.append(check.name)
             reference[check.name], current[check.name] = pd.Series(shown.reference), pd.Series(shown.current)
-            low, high = _bounds(shown, check.threshold)
-            metrics.append(MeanValue(column=check.name, tests=[gte(low), lte(high)]))
+            low, high = _bounds(check.comparison, shown, check.threshold)
+            tests = [gte(low)] if high is None else [gte(low), lte(high)]
+            metrics.append(MeanValue(column=check.name, tests=tests))
     definition = DataDefinition(categorical_columns=categorical, numerical_columns=numerical)
     newest, usual = (
         Dataset.from_pandas(pd.DataFrame(part), data_definition=definition) for part in (current, reference)
@@ -90,6 +91,9 @@ def _rows(labels: list[str], shares: NDArray[np.float64]) -> pd.Series:
     return pd.Series(np.repeat(np.array(labels, dtype=object), counts))
 
 
-def _bounds(shown: Daily, threshold: float) -> tuple[float, float]:
+def _bounds(comparison: Comparison, shown: Numbers, threshold: float) -> tuple[float, float | None]:
+    """The least and the largest mean that are no drift; any is small enough where only a loss counts."""
     mean = float(shown.reference.mean())
+    if comparison.statistic == "loss":
+        return round(mean * (1 - threshold), 6), None
     return round(mean * float(np.exp(-threshold)), 6), round(mean * float(np.exp(threshold)), 6)

@@ -5,7 +5,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import stats
 
-from recloop.drift.comparison import Comparison, Daily
+from recloop.drift.comparison import Comparison, Numbers
 from recloop.drift.inputs import Inputs
 from recloop.drift.windows import CODE, WINDOW
 
@@ -43,7 +43,7 @@ def measure(inputs: Inputs) -> Comparison | None:
         threshold=threshold,
         n_reference=len(daily[0]),
         n_current=len(daily[1]),
-        shown=Daily(reference=daily[0], current=daily[1]),
+        shown=Numbers(reference=daily[0], current=daily[1]),
     )
 
 

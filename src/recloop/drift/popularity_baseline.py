@@ -1,0 +1,25 @@
+"""Is the model of any use? Its metric lately, against that of popularity for the same questions.
+
+All other checks of the model compare it with itself, so a model that was broken from the start looks the same to them.
+"""
+
+from recloop.drift.comparison import Comparison
+from recloop.drift.inputs import Inputs
+from recloop.drift.losses import lost
+
+
+def measure(inputs: Inputs) -> Comparison | None:
+    """The share by which the champion is below popularity in its own training window; only below is drift.
+
+    The same people answer for both, so a small difference is sure soon.
+    """
+    foretold, config = inputs.foretold, inputs.config
+    if foretold is None:
+        return None
+    return lost(
+        foretold.baseline,
+        foretold.lately,
+        column=config.metric,
+        tolerance=config.metric_tolerance,
+        least=config.min_users,
+    )
