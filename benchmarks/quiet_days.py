@@ -10,6 +10,7 @@ ages for the whole time. Writes `benchmarks/quiet_days.json` and `benchmarks/QUI
 import json
 import sys
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -18,16 +19,16 @@ import numpy as np
 import polars as pl
 import torch
 
-from recloop.columns import ITEM, TIME, USER
+from recloop.columns import ITEM, POSITION, REQUEST, TIME, USER
 from recloop.config import parse
 from recloop.data.vocabulary import UNKNOWN, Vocabulary
 from recloop.drift.config import DriftConfig
 from recloop.drift.detect import detect
 from recloop.drift.windows import cut
 from recloop.evaluation.contenders import fit
-from recloop.loop.clicks import SETTLED, SLATES, compare
+from recloop.loop.clicks import ACTED, SETTLED, SLATES, by_thirds
 from recloop.loop.decision import ClickRates, Inputs, MonitorConfig, decide
-from recloop.simulation.crowd import frame_of
+from recloop.simulation.crowd import Visit, frame_of
 from recloop.simulation.hindsight import Rival
 from recloop.simulation.project import TASTES
 from recloop.simulation.tastes import TasteConfig, TasteCrowd
@@ -36,8 +37,6 @@ from recloop.store import Event
 
 FOLDER = Path("benchmarks")
 SEEDS, DAYS, MODEL = 20, 10, "als"
-LEAST = 300
-"""Fewest slates in a third, as `click_rates` has it."""
 
 
 def main() -> None:
@@ -61,7 +60,7 @@ def live(seed: int, name: str, **changes: Any) -> dict[str, Any]:
     model, catalogue = fit(name, TASTES["train"][name], training, device=torch.device("cpu"))
     rival = Rival(model, catalogue)
     histories: dict[str, list[tuple[str, int]]] = {}
-    slates: list[dict[str, Any]] = []
+    slates: list[pl.DataFrame] = []
     alarms: list[dict[str, Any]] = []
     drift_config = parse(DriftConfig, TASTES["drift"], "drift")
     rules = parse(MonitorConfig, TASTES["monitor"], "monitor")
@@ -78,7 +77,7 @@ def live(seed: int, name: str, **changes: Any) -> dict[str, Any]:
             answer = crowd.answer(visit, "", [crowd.world.item_ids[item] for item in shown])
             acts += answer.acts
             _remember(histories, frame_of(answer.acts))
-            slates.append({USER: visit.user_id, TIME: visit.moment, "acted": bool(answer.acts)})
+            slates.append(_places(visit, [crowd.world.item_ids[item] for item in shown], answer.acts))
         late = crowd.unasked(day, crowd.begins(day + 1))
         _remember(histories, frame_of(late))
         events = pl.concat([events, frame_of([*acts, *late])]).sort(TIME, USER, ITEM)
@@ -103,11 +102,23 @@ def _unknown(events: pl.DataFrame, catalogue: Vocabulary) -> float:
     return float(np.mean(catalogue.encode(events[ITEM]) == UNKNOWN))
 
 
-def _clicks(slates: list[dict[str, Any]], now: int) -> ClickRates | None:
+def _clicks(slates: list[pl.DataFrame], now: int) -> ClickRates | None:
     """What `click_rates` finds in the store."""
-    settled = [slate for slate in slates[-SLATES:] if slate[TIME] <= now - SETTLED]
-    third = len(settled) // 3
-    return None if third < LEAST else compare(pl.DataFrame(settled[:third]), pl.DataFrame(settled[-third:]))
+    places = pl.concat(slates[-SLATES:])
+    return by_thirds(places.filter(pl.col(TIME) <= now - SETTLED))
+
+
+def _places(visit: Visit, items: list[str], acts: Sequence[Event]) -> pl.DataFrame:
+    acted = {act.item_id for act in acts}
+    return pl.DataFrame(
+        {
+            REQUEST: str(visit.number),
+            USER: visit.user_id,
+            TIME: visit.moment,
+            POSITION: range(len(items)),
+            ACTED: [item in acted for item in items],
+        }
+    )
 
 
 def _remember(histories: dict[str, list[tuple[str, int]]], events: pl.DataFrame) -> None:

@@ -30,6 +30,9 @@ UNKNOWN = "Drift is not known: no model has been trained yet."
 DRIFTED = "The newest window has drifted from what the champion was trained on."
 FEW = "12 new events, fewer than 1,000."
 LOST_CLICKS = ClickRates(before=0.2, lately=0.1, loss=0.5, surely=0.3)
+FEWER_CLICKS = (
+    "10.0% of what the champion shows is acted on, 20.0% at the same places when it was new: 50% lost, surely 30%."
+)
 
 
 def flight(state: str, hours_ago: float) -> Flight:
@@ -91,7 +94,7 @@ def flight(state: str, hours_ago: float) -> Flight:
             [
                 FEW,
                 UNKNOWN,
-                "10.0% of the champion's slates are acted on, 20.0% when it was new: 50% lost, surely 30%.",
+                FEWER_CLICKS,
             ],
         ),
         ({"max_click_loss": 0.4}, {"clicks": LOST_CLICKS}, None, "wait", [FEW, UNKNOWN]),

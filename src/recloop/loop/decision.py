@@ -50,7 +50,8 @@ class MonitorConfig(Config):
         max_age_days: retrain if the champion has been in charge for longer; null is never.
         min_unknown_share: retrain if this share of the new events is about items that the champion does not know.
         min_unknown_events: fewest new events for that share to mean anything.
-        max_click_loss: retrain if the champion's rate of slates that are acted on has surely fallen by this share.
+        max_click_loss: retrain if the share of what the champion shows that is acted on, at the same places of its
+            slates, has surely fallen by this share.
         cooldown_hours: no retraining within this time after the last one began, unless a person asks.
     """
 
@@ -66,11 +67,11 @@ class MonitorConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class ClickRates:
-    """How often a champion's slates were acted on when it was new and lately.
+    """How often what a champion shows was acted on when it was new and lately, at the same places of its slates.
 
     Attributes:
-        before: share of the slates, when it was new.
-        lately: the same of the newest slates.
+        before: share of what it showed, when it was new; each place counts as `loop.clicks` weights it.
+        lately: the same of the newest slates, with the same weights.
         loss: ``1 - lately / before``.
         surely: the lower bound of the loss's 95% interval.
     """
@@ -355,8 +356,8 @@ def _clicks(inputs: Inputs, config: MonitorConfig) -> Trigger:
         value=None if clicks is None else round(clicks.loss, 4),
         bound=f"surely at least {config.max_click_loss:.0%} lost",
         fires=fires,
-        sentence="How the champion's slates fare is not known: too few were served."
+        sentence="How the champion's slates fare is not known: too few were served, or acted on when it was new."
         if clicks is None
-        else f"{clicks.lately:.1%} of the champion's slates are acted on, {clicks.before:.1%} when it was new: "
-        f"{clicks.loss:.0%} lost, surely {clicks.surely:.0%}.",
+        else f"{clicks.lately:.1%} of what the champion shows is acted on, {clicks.before:.1%} at the same places when "
+        f"it was new: {clicks.loss:.0%} lost, surely {max(0.0, clicks.surely):.0%}.",
     )
