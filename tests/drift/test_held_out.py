@@ -111,21 +111,40 @@ def test_nothing_to_ask(rows: list[tuple[str, str, float, str, float]]) -> None:
     assert ask([*rows, *late]) is None
 
 
-def test_people_are_drawn_in_one_order_for_both_windows() -> None:
+def test_people_take_turns_in_one_order_for_both_windows() -> None:
     train = events(people(50, (0, 10)))
     later = [*people(50, (11, 20), per_user=3, seed=1), *people(50, (20, 29), per_user=3, seed=2)]
     held_out = HeldOut(interactions=pl.concat([train, events(later)]), learned_until=train["timestamp"].max())  # type: ignore[arg-type]
     model = popularity(train)
-    drawn = [foretell(held_out, *model, DriftConfig(contexts=40, seed=seed)) for seed in (1, 1, 2)]
-    users = [set(found.before["user_id"]) | set(found.lately["user_id"]) for found in drawn if found]
-    assert users[0] == users[1] != users[2]
-    for found in drawn:
+
+    def drawn(contexts: int, seed: int = 1) -> Foretold:
+        found = foretell(held_out, *model, DriftConfig(contexts=contexts, seed=seed))
         assert found is not None
-        assert 20 < found.before["questions"].sum() <= 40
-        assert 20 < found.lately["questions"].sum() <= 40
-        before, lately = set(found.before["user_id"]), set(found.lately["user_id"])
-        assert len(before & lately) >= 0.6 * min(len(before), len(lately))
-    one = foretell(held_out, *model, DriftConfig(contexts=1))
-    assert one is not None
-    assert one.before.height == 1
-    assert np.isfinite(one.before["score"].to_numpy()).all()
+        return found
+
+    everything, most, few = drawn(1000), drawn(60), drawn(20)
+    for of in ("before", "lately"):
+        everybody, some, fewer = (getattr(found, of) for found in (everything, most, few))
+        assert everybody["questions"].max() > 2
+        assert everybody["questions"].sum() > 60
+        assert everybody["user_id"].equals(some["user_id"]), "each once before anybody is asked about twice"
+        assert some["questions"].sum() == 60
+        assert some["questions"].max() == 2
+        assert fewer["questions"].to_list() == [1] * 20
+    assert len({*few.before["user_id"]} & {*few.lately["user_id"]}) >= 18
+    assert few.before.equals(drawn(20).before)
+    assert not few.before.equals(drawn(20, seed=2).before)
+
+
+def test_a_persons_questions_are_drawn_without_favour() -> None:
+    """The mean over many draws of one question a person is the mean of all their questions."""
+    train = events(people(20, (0, 10)))
+    later = [*people(20, (11, 20), per_user=6, seed=1), *people(20, (20, 29), per_user=6, seed=2)]
+    held_out = HeldOut(interactions=pl.concat([train, events(later)]), learned_until=train["timestamp"].max())  # type: ignore[arg-type]
+    model = popularity(train)
+    all_of_them = foretell(held_out, *model, DriftConfig(metric="mrr"))
+    draws = [foretell(held_out, *model, DriftConfig(metric="mrr", contexts=20, seed=seed)) for seed in range(300)]
+    assert all_of_them is not None
+    means = np.array([found.lately["score"].mean() for found in draws if found])
+    assert len(means) == 300
+    assert means.mean() == pytest.approx(all_of_them.lately["score"].mean(), abs=4 * means.std() / np.sqrt(300))

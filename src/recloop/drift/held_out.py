@@ -66,8 +66,8 @@ def foretell(held_out: HeldOut, model: Model, items: Vocabulary, config: DriftCo
 
     Questions are those of `recloop.evaluation`: each event of a person by itself, given all that they did before it,
     the whole catalogue ranked without what they have had. What followed from a slate is context and not asked for. An
-    item that the champion does not know is a miss. At most `contexts` questions a window are asked, but all about one
-    person at least; people are drawn by `seed`, in one order for both windows.
+    item that the champion does not know is a miss. At most `contexts` questions a window are asked: people take turns,
+    in one order for both windows and with their questions in any, drawn by `seed`, so as many people as possible count.
 
     The newer window is the newest `window_days`; the other one begins where the training window ends, and where the
     newer one holds what followed from slates, where the champion was packaged: its slates take away what it foretells
@@ -137,19 +137,25 @@ def _inside(events: pl.DataFrame, window: Window) -> pl.DataFrame:
 
 
 def _drawn(before: _Asked, lately: _Asked, config: DriftConfig) -> tuple[_Asked, _Asked]:
-    """The questions about as many people, the same in both, as `contexts` questions a window allow."""
+    """At most `contexts` questions of each window."""
     everybody = Vocabulary(pl.concat([before.users.ids, lately.users.ids]))
-    place = np.random.default_rng(config.seed).permutation(len(everybody))
-    return _first(before, place, everybody, config.contexts), _first(lately, place, everybody, config.contexts)
+    rng = np.random.default_rng(config.seed)
+    place = rng.permutation(len(everybody))
+    return _in_turn(before, place, everybody, config.contexts, rng), _in_turn(
+        lately, place, everybody, config.contexts, rng
+    )
 
 
-def _first(asked: _Asked, place: NDArray[np.int64], everybody: Vocabulary, most: int) -> _Asked:
-    """The questions about the people who come first, at most so many but all of at least one person."""
-    places = place[everybody.encode(asked.users.ids)][asked.examples.users]
-    people, counts = np.unique(places, return_counts=True)
-    fitting = max(1, int(np.searchsorted(np.cumsum(counts), most, side="right")))
-    kept = np.flatnonzero(places <= people[min(fitting, len(people)) - 1])
-    return _Asked(examples=asked.examples.take(kept), users=asked.users)
+def _in_turn(
+    asked: _Asked, place: NDArray[np.int64], everybody: Vocabulary, most: int, rng: np.random.Generator
+) -> _Asked:
+    """The first questions where people take turns, in the order of `place`, with any one of theirs not yet taken."""
+    users = asked.examples.users
+    shuffled = np.lexsort((rng.random(len(users)), users))
+    turn = np.empty(len(users), dtype=np.int64)
+    turn[shuffled] = np.arange(len(users)) - np.searchsorted(users, users)
+    order = np.lexsort((place[everybody.encode(asked.users.ids)][users], turn))
+    return _Asked(examples=asked.examples.take(np.sort(order[:most])), users=asked.users)
 
 
 def _scores(model: Model, asked: _Asked, metric: str) -> pl.DataFrame:
