@@ -19,11 +19,12 @@ import numpy as np
 import polars as pl
 import torch
 
-from recloop.columns import ITEM, POSITION, REQUEST, TIME, USER
+from recloop.columns import EVENT_KEY, ITEM, POSITION, REQUEST, TIME, USER
 from recloop.config import parse
 from recloop.data.vocabulary import UNKNOWN, Vocabulary
 from recloop.drift.config import DriftConfig
 from recloop.drift.detect import detect
+from recloop.drift.held_out import HeldOut
 from recloop.drift.windows import cut
 from recloop.evaluation.contenders import fit
 from recloop.loop.clicks import ACTED, SETTLED, SLATES, by_thirds
@@ -62,6 +63,8 @@ def live(seed: int, name: str, **changes: Any) -> dict[str, Any]:
     histories: dict[str, list[tuple[str, int]]] = {}
     slates: list[pl.DataFrame] = []
     alarms: list[dict[str, Any]] = []
+    prompted: list[pl.DataFrame] = []
+    packaged = cast("datetime", events[TIME].max())
     drift_config = parse(DriftConfig, TASTES["drift"], "drift")
     rules = parse(MonitorConfig, TASTES["monitor"], "monitor")
     window = cast("tuple[datetime, datetime]", (training[TIME].min(), training[TIME].max()))
@@ -76,13 +79,17 @@ def live(seed: int, name: str, **changes: Any) -> dict[str, Any]:
             shown = rival.slate(histories.get(visit.user_id, []), crowd.had[user], config.slate)
             answer = crowd.answer(visit, "", [crowd.world.item_ids[item] for item in shown])
             acts += answer.acts
+            prompted.append(frame_of(answer.acts).select(EVENT_KEY))
             _remember(histories, frame_of(answer.acts))
             slates.append(_places(visit, [crowd.world.item_ids[item] for item in shown], answer.acts))
         late = crowd.unasked(day, crowd.begins(day + 1))
         _remember(histories, frame_of(late))
         events = pl.concat([events, frame_of([*acts, *late])]).sort(TIME, USER, ITEM)
         now = crowd.begins(day + 1) - 1
-        drift = detect(*cut(events, window, drift_config.window_days), drift_config, (model, catalogue))
+        held_out = HeldOut(
+            interactions=events, learned_until=window[1], known_until=packaged, prompted=pl.concat(prompted)
+        )
+        drift = detect(*cut(events, window, drift_config.window_days), drift_config, (model, catalogue), held_out)
         looked = Inputs(
             new_events=events.height,
             watermark=0,
