@@ -38,6 +38,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pl
         params: str = "drift: {}",
         folder: str = "artifacts/bundle",
         learnt: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
+        *,
+        packaged_late: bool = False,
         **options: object,
     ) -> pl.DataFrame:
         context = SourceContext(root=tmp_path, data=tmp_path, cache=tmp_path, progress=lambda steps, description: steps)
@@ -50,8 +52,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pl
         model.fit(TrainingData(histories=histories, n_items=len(items)), FitContext(device=torch.device("cpu")))
         save(Trained(model=model, vocabulary=items), Path(folder))
         known = train if learnt is None else learnt(train)
+        data = {"train_window": window(known), "window": window(frame if packaged_late else known)}
         files = describe(Path(folder))
-        manifest = {"format": 1, "id": identify(files), "files": files, "data": {"train_window": window(known)}}
+        manifest = {"format": 1, "id": identify(files), "files": files, "data": data}
         write_json(manifest, Path(folder) / "manifest.json")
         write_parquet(frame, Path("artifacts/clean/interactions.parquet"))
         Path("params.yaml").write_text(params)
@@ -105,18 +108,34 @@ def test_next_items_are_asked_for_but_not_those_that_slates_showed(project: Call
     drift.main()
     frame = pl.read_parquet("artifacts/clean/interactions.parquet")
     first = check("ranking_quality")
+    assert first
     assert (first["column"], first["statistic"], first["drifted"]) == ("ndcg@10", "loss", False)
     later = frame.filter(pl.col("timestamp") > train["timestamp"].max())
     assert 0 < first["n_current"] < later.height
-    assert check("popularity_baseline")["value"] == 0
+    baseline = check("popularity_baseline")
+    assert baseline
+    assert baseline["value"] == 0
     write_parquet(later.tail(100).select("user_id", "item_id", "timestamp", "event"), drift.PROMPTED)
     drift.main()
-    assert first["n_current"] - 100 <= check("ranking_quality")["n_current"] < first["n_current"]
+    fewer = check("ranking_quality")
+    assert fewer
+    assert first["n_current"] - 100 <= fewer["n_current"] < first["n_current"]
 
 
-def check(name: str) -> dict[str, Any]:
+def test_where_slates_were_shown_what_came_before_the_champion_does_not_count(project: Callable[..., pl.DataFrame]):
+    project(packaged_late=True)
+    drift.main()
+    assert check("ranking_quality")
+    frame = pl.read_parquet("artifacts/clean/interactions.parquet").sort("timestamp")
+    write_parquet(frame.tail(100).select("user_id", "item_id", "timestamp", "event"), drift.PROMPTED)
+    drift.main()
+    assert check("ranking_quality") is None, "it was packaged with the newest event, so nothing came after"
+    assert check("slates")
+
+
+def check(name: str) -> dict[str, Any] | None:
     record = read_json(Path("artifacts/drift/drift.json"))
-    return next(check for check in record["checks"] if check["name"] == name)
+    return next((check for check in record["checks"] if check["name"] == name), None)
 
 
 def test_equal_input_gives_equal_bytes(project: Callable[..., pl.DataFrame]):
