@@ -62,18 +62,13 @@ def test_a_year_is_counted_and_written() -> None:
 def test_what_is_broken_is_broken_in_the_newest_window_alone() -> None:
     found = dict(looks(1, users=200))
     assert list(found) == list(drift_finds.ROWS)
-    assert len({tuple(look.reference.values()) for look in found.values()}) == 1
+    assert len({tuple(look.reference.values()) for row, look in found.items() if row != "late"}) == 1
     rows = {row: look.current["rows"] for row, look in found.items()}
     assert rows["still"] == rows["vectors"] == rows["ids"] > 1.5 * rows["source"]
     drifted = {row: {check.name for check in look.checks if check.drifted} for row, look in found.items()}
     assert "popularity_baseline" in drifted["vectors"]
     assert not drifted["still"]
-    page = drift_finds.page(
-        [
-            {"row": row, "verdict": look.verdict, "checks": {check.name: check.drifted for check in look.checks}}
-            for row, look in found.items()
-        ]
-    )
+    page = drift_finds.page([{"row": row, "drifted": sorted(names)} for row, names in drifted.items()])
     assert "| nothing | 0 |  |" in page
 
 
