@@ -53,5 +53,5 @@ docs: env  ## the documentation, built into site/
 	@mkdocs build --strict --quiet && echo "Documentation: site/index.html"
 
 lock:  ## resolve pyproject.toml anew and rewrite requirements.lock
-	@.venv/bin/python -m pip install --quiet --dry-run --ignore-installed --report .venv/lock.json -e '.[dev]' setuptools
+	@.venv/bin/python -m pip install --quiet --dry-run --ignore-installed --report .venv/lock.json -e '.[dev,privacy]' setuptools
 	@.venv/bin/python .ci/lock.py .venv/lock.json > requirements.lock

@@ -17,6 +17,7 @@ from recloop.config import load_params, parse, section
 from recloop.data.bundles import copy
 from recloop.data.pseudonyms import recorded
 from recloop.data.tables import read_attributes, read_json, read_parquet
+from recloop.errors import ConfigError
 from recloop.evaluation.contenders import fit
 from recloop.models import storage
 from recloop.models.storage import Trained
@@ -57,6 +58,11 @@ def _package(name: str, decision: Mapping[str, Any]) -> dict[str, Any]:
     trained = name in training["models"]
     evaluated = storage.read(MODELS / name) if trained else _fitted(name, training)
     refitted = storage.read(REFIT) if (REFIT / storage.DESCRIPTION).is_file() else None
+    if training.get("privacy") and evaluated.privacy is None:
+        raise ConfigError(
+            f"{name}, which the gate chose, was not trained privately, as params.yaml: train.privacy asks; name one of "
+            "train.models as gate.baseline, or set train.privacy to null."
+        )
     interactions = read_parquet(CLEAN / "interactions.parquet")
     attributes = read_attributes(CLEAN)
     return write_bundle(

@@ -63,7 +63,8 @@ def _id(name: str, named: Any) -> str | None:
 def _champion(bundle: str, name: str, params: Mapping[str, Any]) -> str | None:
     """The id of the champion, if `name` may begin with it; else it says why not."""
     model = models.find(name)(model_config(params, name), 0)
-    why = objection(BUNDLES / bundle, model, read_json(SPLIT), read_parquet(INTERACTIONS))
+    private = section(params, "train").get("privacy") is not None
+    why = objection(BUNDLES / bundle, model, read_json(SPLIT), read_parquet(INTERACTIONS), private=private)
     if why is not None:
         print(f"{name}: does not begin with the champion {bundle}: {why}")
     return bundle if why is None else None

@@ -39,7 +39,14 @@ def main(name: str) -> None:
     context = FitContext(device=device, seed=config.seed, progress=track)
     curves = train(model, data, config, context, scratch, start=start)
     passes = curves.best_epoch or None
-    trained = storage.Trained(model=model, vocabulary=items, seed=config.seed, began_with=begun, passes=passes)
+    trained = storage.Trained(
+        model=model,
+        vocabulary=items,
+        seed=config.seed,
+        began_with=begun,
+        passes=passes,
+        privacy=curves.privacy,
+    )
     storage.save(trained, ARTIFACTS / "models" / name)
     curves.write_csv(ARTIFACTS / "curves", name)
     checkpoint.remove(scratch)
@@ -48,7 +55,9 @@ def main(name: str) -> None:
     shown = "" if best.value is None else f", {curves.metric} {best.value:.4f} on validation"
     passes = f" in {len(curves.points)} passes, of which the best is {best.epoch}" if best.epoch else ""
     before = f", begun with {begun}" if begun else ""
-    print(f"{name}: trained on {len(data.histories.items)} events and {len(items)} items{before}{passes}{shown}")
+    cost = curves.privacy
+    spent = "" if cost is None else f", epsilon {cost['epsilon']:.3g} at delta {cost['delta']:.2g} for each person"
+    print(f"{name}: trained on {len(data.histories.items)} events and {len(items)} items{before}{passes}{shown}{spent}")
 
 
 if __name__ == "__main__":

@@ -252,3 +252,24 @@ def test_forgetting_says_what_is_gone(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "gone from the store: nothing was there")
     done = recloop("forget", "--older-than", "365d", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "gone from the store: 0 events, which the data hold\n")
+
+
+def test_what_was_let_out_about_people_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RECLOOP_DATABASE_URL", raising=False)
+
+    def line() -> str:
+        shown = recloop("status", cwd=tmp_path).stdout.splitlines()
+        return next((line for line in shown if line.startswith("privacy: ")), "")
+
+    for model, said in [
+        ("a", "privacy: epsilon 2.5 and delta 1e-05 for each person, over 1 bundle"),
+        ("b", "privacy: epsilon 5 and delta 2e-05 for each person, over 2 bundles"),
+    ]:
+        package(tmp_path, model, privacy={"unit": "user", "epsilon": 2.5, "delta": 1e-5})
+        recloop("promote", cwd=tmp_path)
+        assert line() == said
+    package(tmp_path, "c")
+    recloop("promote", cwd=tmp_path)
+    assert line() == (
+        "privacy: nothing bounds what was let out about people: of the bundles in traffic, 1 was trained without"
+    )

@@ -138,3 +138,13 @@ def test_a_study_in_postgresql_goes_on_where_it_was(made: Path, postgres_url: st
     assert found.trials == 4
     assert found.first is not None
     assert found.value >= found.first
+
+
+def test_privacy_is_not_tuned_on_the_people_it_protects(made: Path):
+    params(made, models=["multdae"], privacy={"epsilon": 4})
+    with pytest.raises(ConfigError) as caught:
+        tune(made, "multdae")
+    assert str(caught.value) == (
+        "The search for parameters of multdae compares trials by what people did, which train.privacy does not account "
+        "for; set train.privacy to null while you tune, on data of people who agreed."
+    )

@@ -328,6 +328,15 @@ def _print_status(state: dict[str, Any]) -> None:
     if not state["agree"]:
         pointed = state["pointer"]["bundle"] if state["pointer"] else "nothing"
         print(f"artifacts/champion/champion.json names {pointed}, not the champion; run the interrupted command again.")
+    if cost := state["privacy"]:
+        private, others = len(cost["private"]), len(cost["others"])
+        print(
+            f"privacy: epsilon {cost['epsilon']:.3g} and delta {cost['delta']:.2g} for each person, over {private} "
+            f"bundle{'s' if private > 1 else ''}"
+            if not others
+            else "privacy: nothing bounds what was let out about people: of the bundles in traffic, "
+            f"{others} {'were' if others > 1 else 'was'} trained without"
+        )
     print(f"events in the store: {state['events']:,}")
     for row in state["history"][-5:]:
         print(f"{row['timestamp']}  {row['action']:<9} {row['model']:<12} {row['bundle']}  {row['reason']}")

@@ -95,6 +95,11 @@ def tune(
         raise ConfigError(f"{name} declares no parameters to search; tune another model.")
     params = load_params(root / "params.yaml")
     config = train_config(params)
+    if config.privacy is not None:
+        raise ConfigError(
+            f"The search for parameters of {name} compares trials by what people did, which train.privacy does not "
+            "account for; set train.privacy to null while you tune, on data of people who agreed."
+        )
     given = dict(section(params, "train").get(name) or {})
     first = parse(kind.Config, given, f"params.yaml: train.{name}")
     items, data = read(root / "artifacts", kind, config.early_stopping)

@@ -23,8 +23,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def package(root: Path, model: str) -> str:
-    """Write a bundle as the package stage does; returns its id."""
+def package(root: Path, model: str, **record: object) -> str:
+    """Write a bundle as the package stage does, with `record` in its manifest; returns its id."""
     folder = root / "artifacts/bundle"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -32,7 +32,7 @@ def package(root: Path, model: str) -> str:
     (folder / "model.json").write_text(json.dumps({"model": model}))
     files = describe(folder)
     manifest = {"format": 1, "id": identify(files), "model": model, "data": {"train_window": WINDOW}, "files": files}
-    write_json(manifest, folder / "manifest.json")
+    write_json(manifest | record, folder / "manifest.json")
     return manifest["id"]
 
 
@@ -182,6 +182,7 @@ def test_status_before_and_after(tmp_path: Path, store: Store):
         "canary": None,
         "shadow": None,
         "chain": {},
+        "privacy": None,
         "drift_series": {},
         "pointer": None,
         "agree": True,

@@ -49,6 +49,7 @@ def test_the_folder_describes_the_model(folder: Path) -> None:
         "seed": 5,
         "began_with": None,
         "passes": None,
+        "privacy": None,
     }
     model, vocabulary = load(folder)
     assert model.config == PopularityConfig(half_life_days=2)

@@ -175,3 +175,24 @@ def test_the_manifest_says_that_user_ids_are_pseudonyms(run: Run) -> None:
     names = Pseudonyms(variable="SECRET", key=b"k" * 32)
     write_record(names, package.TABLES)
     assert run("promote", "ease")["pseudonyms"] == names.record()
+
+
+def test_what_private_training_cost_is_recorded(run: Run) -> None:
+    assert run("promote", "ease")["privacy"] is None
+    cost = {"unit": "user", "epsilon": 3.5, "delta": 1e-5, "steps": 40}
+    model, items = train("ease", TRAIN)
+    storage.save(storage.Trained(model=model, vocabulary=items, seed=7, privacy=cost), package.MODELS / "ease")
+    assert run("promote", "ease")["privacy"] == cost
+    assert read_json(package.BUNDLE / storage.DESCRIPTION)["privacy"] == cost
+
+
+def test_a_winner_without_the_privacy_asked_for_is_not_packaged(run: Run) -> None:
+    path = Path("params.yaml")
+    path.write_text(path.read_text().replace("models: [ease]", "models: [multvae], privacy: {epsilon: 4}"))
+    with pytest.raises(ConfigError) as caught:
+        run("promote", "popularity")
+    assert str(caught.value) == (
+        "popularity, which the gate chose, was not trained privately, as params.yaml: train.privacy asks; name one of "
+        "train.models as gate.baseline, or set train.privacy to null."
+    )
+    assert not package.BUNDLE.exists()

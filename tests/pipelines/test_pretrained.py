@@ -197,3 +197,12 @@ def test_dvc_trains_anew_what_begins_with_the_champion_and_only_when_the_champio
     scratch.dvc("repro", "--single-item", "--force", "train@als")
     assert began_with() == champion
     assert (als / storage.WEIGHTS).read_bytes() == weights
+
+
+def test_a_private_model_begins_with_a_private_champion_alone(
+    champion: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ids(WARM | {"privacy": {"epsilon": 1.0}})["als"] is None
+    assert (
+        capsys.readouterr().out == f"als: does not begin with the champion {champion}: it was trained without privacy\n"
+    )

@@ -17,7 +17,7 @@ from recloop.data.bundles import copy
 from recloop.data.sequences import Contexts, Examples
 from recloop.data.splits import SplitConfig, split
 from recloop.data.tables import canonical_interactions, read_json, write_json, write_parquet
-from recloop.errors import BundleError
+from recloop.errors import BundleError, ConfigError
 from recloop.models import Model
 from recloop.models.storage import Trained, load
 from recloop.serving.bundle import write_bundle
@@ -247,3 +247,24 @@ def test_a_missing_split_ends_with_one_sentence(project: Path) -> None:
     assert ended.stderr == (
         "error: artifacts/split/valid.parquet does not exist; run the step that writes it, or correct the path.\n"
     )
+
+
+def test_private_training_says_what_it_cost(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = {"dim": 4, "batch_size": 30, "epochs": 2}
+    params = {"train": {"models": ["multdae"], "multdae": own, "privacy": {"epsilon": 2.0, "delta": 0.01}}}
+    (project / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    main("multdae")
+    cost = read_json(Path("artifacts/models/multdae/model.json"))["privacy"]
+    assert 1.9 < cost["epsilon"] <= 2.0
+    assert (cost["steps"], cost["people"], cost["unit"]) == (2, 30, "user")
+    assert f", epsilon {cost['epsilon']:.3g} at delta 0.01 for each person" in capsys.readouterr().out
+    assert pl.read_csv("artifacts/curves/validation/multdae.csv")["ndcg@10"].null_count() == 2
+
+
+def test_no_model_is_trained_where_one_of_the_field_cannot_be_private(project: Path) -> None:
+    params = {"train": {"models": ["multdae", "als"], "privacy": {"epsilon": 2.0}}}
+    (project / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    for name in ("multdae", "als"):
+        with pytest.raises(ConfigError, match=r"^params\.yaml: train\.privacy cannot be kept by als: "):
+            main(name)
+    assert not Path("artifacts/models").exists()

@@ -21,6 +21,7 @@ SMALL: dict[str, Any] = {
         "seed": 0,
         "device": "cpu",
         "early_stopping": {},
+        "privacy": None,
         "popularity": {},
         "item_knn": {},
         "ease": {},

@@ -3,7 +3,7 @@ import pytest
 from recloop import models
 from recloop.errors import ConfigError, ModelError
 from recloop.models.ease import EASEConfig
-from recloop.training.config import DEFAULT, EarlyStopping, TrainConfig, model_config, train_config
+from recloop.training.config import DEFAULT, EarlyStopping, PrivacyConfig, TrainConfig, model_config, train_config
 
 
 def refusal(section: object) -> str:
@@ -44,6 +44,10 @@ def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
         ({"bert": {}}, "train.bert is not a known parameter"),
         ({"early_stopping": {"patience": 0}}, "train.early_stopping.patience is 0"),
         ({"early_stopping": {"metric": "coverage@10"}}, "must be taken from ranks, such as ndcg@10"),
+        ({"privacy": {}}, "train.privacy.epsilon is required"),
+        ({"privacy": {"epsilon": 0}}, "train.privacy.epsilon is 0"),
+        ({"privacy": {"epsilon": 1, "delta": 1}}, "train.privacy.delta is 1"),
+        ({"privacy": {"epsilon": 1, "accountant": "gdp"}}, "train.privacy.accountant is 'gdp'"),
         ({"early_stopping": {"metric": "ndgc@10"}}, "there is no metric 'ndgc'; choose from: auc"),
     ],
 )
@@ -67,3 +71,42 @@ def test_a_models_wrong_parameter_is_named() -> None:
     assert str(error.value) == ("params.yaml: train.ease must be a mapping, not 250; write its keys below it.")
     with pytest.raises(ModelError, match="There is no model 'bert'; choose from: als"):
         model_config({}, "bert")
+
+
+@pytest.mark.parametrize(
+    ("names", "own", "sentence"),
+    [
+        (["multvae", "als"], {}, "kept by als: it is not trained by gradient steps; leave als out"),
+        (["bpr"], {}, "kept by bpr: it does not say whose each of its training examples is; leave bpr out"),
+        (
+            ["recvae"],
+            {},
+            "kept by recvae: a round of it is several passes, whose steps are not counted; leave recvae out",
+        ),
+        (
+            ["sasrec"],
+            {"sasrec": {"loss": "sampled_softmax", "sampling": "popularity"}},
+            "kept by sasrec: it draws items in proportion to everybody's events; leave sasrec out",
+        ),
+    ],
+)
+def test_a_model_that_cannot_keep_privacy_is_refused_by_name(
+    names: list[str], own: dict[str, object], sentence: str
+) -> None:
+    train = {"models": names, "privacy": {"epsilon": 4}, **own}
+    assert refusal(train) == (
+        f"params.yaml: train.privacy cannot be {sentence} of train.models, or set train.privacy to null."
+    )
+    assert train_config({"train": train | {"privacy": None}}).models == tuple(names)
+
+
+def test_a_second_training_of_the_winner_is_not_in_the_budget() -> None:
+    assert refusal({"models": ["multvae"], "privacy": {"epsilon": 4}, "refit": True}) == (
+        "params.yaml: train.refit trains the winner a second time on the same people, which the budget of train.privacy "
+        "does not hold; set refit to false or privacy to null."
+    )
+
+
+def test_a_field_that_keeps_privacy() -> None:
+    found = train_config({"train": {"models": ["multvae", "gru4rec"], "privacy": {"epsilon": 4}}}).privacy
+    assert found == PrivacyConfig(epsilon=4.0, delta=None, max_grad_norm=1.0, accountant="rdp")

@@ -41,11 +41,12 @@ def fitted(events: pl.DataFrame, config: ALSConfig = OWN) -> tuple[ALS, Vocabula
 def bundle(tmp_path: Path) -> Bundle:
     """Make a bundle of an als model that was trained on the training part; `record` replaces what its manifest says."""
 
-    def make(events: pl.DataFrame = EVENTS, **record: Any) -> Path:
+    def make(events: pl.DataFrame = EVENTS, privacy: dict[str, Any] | None = None, **record: Any) -> Path:
         model, items = fitted(PARTS.train)
         said = {"data": {"train_window": PARTS.summary["train_window"]}, "params": {}} | record
         folder = tmp_path / "champion"
-        write_bundle(folder, trained=Trained(model=model, vocabulary=items), interactions=events, record=said)
+        trained = Trained(model=model, vocabulary=items, privacy=privacy)
+        write_bundle(folder, trained=trained, interactions=events, record=said)
         return folder
 
     return make
@@ -204,3 +205,16 @@ def test_of_a_champion_that_was_trained_once_more_the_evaluated_weights_are_the_
     start = Start.read(tmp_path / "champion", ALS(OWN, len(items)), items)
     assert all(torch.equal(tensor, start.tensors[name]) for name, tensor in judged.tensors().items())
     assert not all(torch.equal(tensor, start.tensors[name]) for name, tensor in served.tensors().items())
+
+
+def test_a_champion_trained_without_privacy_is_no_beginning_for_one_with(bundle: Bundle) -> None:
+    def asked(folder: Path) -> str | None:
+        return objection(folder, ALS(OWN, 0), PARTS.summary, EVENTS, private=True)
+
+    folder = bundle()
+    items = Vocabulary(EVENTS["item_id"])
+    assert asked(folder) == "it was trained without privacy"
+    assert not Start.read(folder, ALS(OWN, len(items)), items).private
+    folder = bundle(privacy={"epsilon": 2.0})
+    assert asked(folder) is None
+    assert Start.read(folder, ALS(OWN, len(items)), items).private

@@ -18,6 +18,7 @@ from typing import Any
 from recloop.data.bundles import copy, read_manifest, verify
 from recloop.data.tables import read_json, write_json
 from recloop.errors import BundleError, DataError, StoreError
+from recloop.loop import ledger
 from recloop.loop.drift_series import series
 from recloop.store import Deployment, Store
 from recloop.store.records import changes
@@ -27,7 +28,8 @@ BUNDLE = Path("artifacts/bundle")
 BUNDLES = Path("artifacts/bundles")
 BENTO = "bento"
 _BENTOS = 100
-CHAIN = ("model", "git_revision", "data", "params", "began_with", "validation", "metrics", "decision")
+_RECENT = 100
+CHAIN = ("model", "git_revision", "data", "params", "began_with", "privacy", "validation", "metrics", "decision")
 POINTER = Path("artifacts/champion/champion.json")
 
 
@@ -70,6 +72,7 @@ def promote(root: Path, store: Store, *, reason: str, bundle_folder: Path | None
         if champion and champion.bundle == pointer["bundle"]:
             write_json(pointer, root / POINTER)
             return _change(pointer, f"Bundle {champion.bundle} ({champion.model}) is already in charge.", changed=False)
+        ledger.note(store, manifest)
         row = store.deploy("promote", pointer["bundle"], pointer["model"], reason)
         write_json(pointer, root / POINTER)
         return _change(pointer, f"Bundle {row.bundle} ({row.model}) is in charge now{_instead_of(row)}.", changed=True)
@@ -170,7 +173,7 @@ def status(root: Path, store: Store) -> dict[str, Any]:
     bundle), `history` (all deployments, oldest first), `events` (how many are stored), `decision` (the latest, or
     None), `chain` (where each bundle in traffic comes from, by id: `CHAIN` of its manifest, the drift of the champion
     at the monitor's last look, and the tag of the Bento built of it last; None where not known), `drift_series` (see
-    `loop.drift_series`), `store` (its URL without the password).
+    `loop.drift_series`), `privacy` (see `loop.ledger.spent`, or None), `store` (its URL without the password).
 
     Raises:
         StoreError: the store cannot be reached.
@@ -180,7 +183,8 @@ def status(root: Path, store: Store) -> dict[str, Any]:
     champion = _readable(asdict(in_force[-1])) if in_force else None
     current = plan(rows)
     pointer = _read_pointer(root)
-    decisions, looks = store.decisions(limit=1), store.decisions(limit=1, kind="monitor")
+    decisions = [row for row in store.decisions(limit=_RECENT) if row.kind != ledger.KIND]
+    looks = store.decisions(limit=1, kind="monitor")
     drift = looks[0].record.get("drift") if looks else None
     bentos = {row.record["bundle"]: row.record["tag"] for row in reversed(store.decisions(limit=_BENTOS, kind=BENTO))}
     return {
@@ -193,6 +197,7 @@ def status(root: Path, store: Store) -> dict[str, Any]:
             for bundle in sorted(current.bundles)
         },
         "drift_series": series(store),
+        "privacy": ledger.spent(store),
         "pointer": pointer,
         "agree": (champion and champion["bundle"]) == (pointer and pointer["bundle"]),
         "history": history,

@@ -6,8 +6,9 @@ and the same command again does what a kill has left undone. The pointer names t
 
 from pathlib import Path
 
-from recloop.data.bundles import verify
+from recloop.data.bundles import read_manifest, verify
 from recloop.errors import StoreError
+from recloop.loop import ledger
 from recloop.loop.deployments import BUNDLE, BUNDLES, Change, alone, keep, summary
 from recloop.store import Store
 from recloop.store.traffic import TrafficPlan
@@ -40,6 +41,7 @@ def begin_canary(root: Path, store: Store, *, share: float, reason: str, bundle_
         message = f"Bundle {bundle} ({model}) is the canary now, with {share:.1%} of the users."
         if canary and canary.share == share:
             return Change(changed=False, bundle=bundle, model=model, message=message.replace("now", "already"))
+        ledger.note(store, read_manifest(root / BUNDLES / bundle))
         store.deploy("canary", bundle, model, reason, share=share)
         return Change(changed=True, bundle=bundle, model=model, message=message)
 
@@ -63,6 +65,7 @@ def begin_shadow(root: Path, store: Store, *, reason: str, bundle_folder: Path |
         if current.shadow and current.shadow.bundle == bundle:
             message = f"Bundle {bundle} ({model}) is the shadow already."
             return Change(changed=False, bundle=bundle, model=model, message=message)
+        ledger.note(store, read_manifest(root / BUNDLES / bundle))
         store.deploy("shadow", bundle, model, reason)
         return Change(changed=True, bundle=bundle, model=model, message=f"Bundle {bundle} ({model}) is the shadow now.")
 

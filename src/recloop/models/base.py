@@ -23,6 +23,7 @@ from recloop.data.sequences import Contexts, Examples
 from recloop.data.tables import Attributes
 from recloop.data.vocabulary import UNKNOWN, Vocabulary
 from recloop.errors import ModelError
+from recloop.nn.private import Mechanism
 from recloop.nn.products import inner_products
 from recloop.search import Space
 
@@ -75,11 +76,13 @@ class FitContext:
         device: where tensors live.
         seed: seeds every draw; the same seed on the same CPU gives the same model.
         progress: wraps an iterable of steps and shows it under a description.
+        privacy: how steps are made private, for models that can (`Model.no_privacy`); `None` for ordinary steps.
     """
 
     device: torch.device
     seed: int = 0
     progress: Callable[[Iterable[Any], str], Iterable[Any]] = silent
+    privacy: Mechanism | None = None
 
 
 class ModelConfig(Config):
@@ -210,6 +213,11 @@ class Model(ABC, Generic[C_co]):
     def no_warm_start(self) -> str | None:
         """Why it cannot begin with what another model of its kind learned, as part of a sentence; `None` if it can."""
         return "it is not trained in passes"
+
+    @property
+    def no_privacy(self) -> str | None:
+        """Why its training cannot be made differentially private, as part of a sentence; `None` if it can."""
+        return "it is not trained by gradient steps"
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:

@@ -124,6 +124,10 @@ class BERT4Rec(NeuralModel[BERT4RecConfig, _Network]):
         return len(self._windows)
 
     @override
+    def owners(self) -> NDArray[np.int64]:
+        return self._windows.owners
+
+    @override
     def new_network(self) -> _Network:
         return _Network(self.config, self.n_items)
 

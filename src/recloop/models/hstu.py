@@ -190,6 +190,10 @@ class HSTU(NeuralModel[HSTUConfig, _Network]):
         return len(self._windows)
 
     @override
+    def owners(self) -> NDArray[np.int64]:
+        return self._windows.owners
+
+    @override
     def new_network(self) -> _Network:
         return _Network(self.config, self.n_items)
 

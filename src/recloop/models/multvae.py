@@ -7,16 +7,14 @@ Shapes: B contexts, I items, D dimensions of the code, H width of the last hidde
 from collections.abc import Mapping
 from typing import ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 from typing_extensions import override
 
 from recloop.models.autoencoder import Autoencoder, AutoencoderNetwork
 from recloop.models.neural import NeuralConfig
-from recloop.nn.autoencoders import Decoder, Encoder, unit_weights, with_nobody
+from recloop.nn.autoencoders import Decoder, Encoder, unit_weights
 from recloop.nn.dropout import Dropout
 from recloop.nn.histories import Bags
 from recloop.search import Real, Space, Whole
@@ -99,23 +97,14 @@ class MultVAE(Autoencoder[MultVAEConfig, _Network]):
         return _Network(self.config, self.n_items)
 
     @override
-    def pass_begins(self, generator: torch.Generator) -> None:
-        self._asked = 0
-
-    @override
-    def loss(self, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
-        bags = self._people.batch(rows, self.device)
-        mean, log_variance = self.network.encode(with_nobody(bags))
+    def learn(self, bags: Bags, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        mean, log_variance = self.network.encode(bags)
         noise = torch.randn(mean.shape, generator=generator, device=self.device)
-        reconstruction = self.reconstruction_loss(self.network.decoder(mean + noise * (log_variance / 2).exp()), bags)
-        divergence = (log_variance.exp() + mean.square() - 1 - log_variance).sum(dim=1).mean() / 2
-        weight = self._weight()
-        self._asked += len(rows)
-        return reconstruction + weight * divergence
+        divergence = (log_variance.exp() + mean.square() - 1 - log_variance).sum(dim=1) / 2
+        return self.network.decoder(mean + noise * (log_variance / 2).exp()), self._weight() * divergence
 
     def _weight(self) -> float:
-        """Of the divergence, after the people of this pass that were asked so far."""
+        """Of the divergence, after the passes and the part of a pass that were made so far."""
         if not self.config.annealing:
             return self.config.beta
-        passes = self._epoch + self._asked / len(self._people)
-        return self.config.beta * min(1.0, passes / self.config.annealing)
+        return self.config.beta * min(1.0, self.passed / self.config.annealing)

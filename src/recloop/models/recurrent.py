@@ -89,6 +89,10 @@ class RecurrentModel(NeuralModel[C_co, N], Generic[C_co, N]):
         return len(self._windows)
 
     @override
+    def owners(self) -> NDArray[np.int64]:
+        return self._windows.owners
+
+    @override
     def initialise(self, generator: torch.Generator) -> None:
         self.network.initialise(generator)
 

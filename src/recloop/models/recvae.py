@@ -10,9 +10,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
@@ -20,7 +18,7 @@ from typing_extensions import override
 from recloop.models.autoencoder import Autoencoder, AutoencoderNetwork
 from recloop.models.base import FitContext
 from recloop.models.neural import NeuralConfig
-from recloop.nn.autoencoders import BagLinear, Decoder, Linear, unit_weights, with_nobody
+from recloop.nn.autoencoders import BagLinear, Decoder, Linear, unit_weights
 from recloop.nn.dropout import Dropout
 from recloop.nn.histories import Bags
 from recloop.search import Real, Space, Whole
@@ -134,18 +132,20 @@ class RecVAE(Autoencoder[RecVAEConfig, _Network]):
         self._let_learn(self.network.decoder)
         return super().advance(context)
 
+    @property
     @override
-    def loss(self, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
-        people = self._people.batch(rows, self.device)
-        bags = with_nobody(people)
+    def no_privacy(self) -> str | None:
+        return "a round of it is several passes, whose steps are not counted"
+
+    @override
+    def learn(self, bags: Bags, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         encoder_learns = self.network.encoder.code.weight.requires_grad
         mean, log_variance = self.network.encoder(bags, whole=not encoder_learns)
         code = mean + torch.randn(mean.shape, generator=generator, device=self.device) * (log_variance / 2).exp()
-        reconstruction = self.reconstruction_loss(code, people)
         if not encoder_learns:
-            return reconstruction
+            return code, None
         ratio = normal_log_density(code, mean, log_variance) - self._prior(bags, code)
-        return reconstruction + self.config.beta * (bags.lengths * ratio.sum(dim=1)).mean()
+        return code, self.config.beta * bags.lengths * ratio.sum(dim=1)
 
     def _let_learn(self, part: nn.Module) -> None:
         """Only the parameters of this `part` of the network get gradients, so only they are changed."""

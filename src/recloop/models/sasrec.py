@@ -151,6 +151,16 @@ class SASRec(NeuralModel[SASRecConfig, _Network]):
     def no_warm_start(self) -> str | None:
         return "attributes of items have no ids in a stored model" if self.config.attributes else None
 
+    @property
+    @override
+    def no_privacy(self) -> str | None:
+        counted = self.config.sampling == "popularity"
+        return "it draws items in proportion to everybody's events" if counted else super().no_privacy
+
+    @override
+    def owners(self) -> NDArray[np.int64]:
+        return self._windows.owners
+
     @override
     def prepare(self, data: TrainingData, context: FitContext) -> int:
         histories = data.histories

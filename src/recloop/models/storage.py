@@ -4,13 +4,15 @@
 | --------------------- | ---------------------------------------------------------- |
 | `weights.safetensors` | `Model.tensors()`                                          |
 | `vocabulary.parquet`  | column `item_id`; the row is the item's index              |
-| `model.json`          | `model` (its name), `config`, `n_items`, `seed`, `began_with`, `passes` |
+| `model.json`          | `model` (its name), `config`, `n_items`, `seed`, `began_with`, `passes`, `privacy` |
 
 `began_with` is the id of the trained model that the training began with, or null; `passes` is how many passes over
-the data the weights have behind them, or null for a model that is not trained in passes. A folder may hold a second
+the data the weights have behind them, or null for a model that is not trained in passes; `privacy` is what the training
+has cost the privacy of people (`training.privacy.record`), null where it was not private. A folder may hold a second
 model, whose file names have a prefix.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,7 @@ class Trained:
         seed: what it was trained with.
         began_with: id of the trained model that its training began with; `None` for fresh values.
         passes: over the data that its weights have behind them; `None` if it is not trained in passes.
+        privacy: what private training has cost, see `training.privacy.record`; `None` for any other.
     """
 
     model: Model
@@ -52,6 +55,7 @@ class Trained:
     seed: int = 0
     began_with: str | None = None
     passes: int | None = None
+    privacy: Mapping[str, Any] | None = None
 
 
 def save(trained: Trained, folder: Path) -> None:
@@ -75,6 +79,7 @@ def write(trained: Trained, folder: Path, prefix: str = "") -> None:
             "seed": trained.seed,
             "began_with": trained.began_with,
             "passes": trained.passes,
+            "privacy": trained.privacy,
         },
         folder / (prefix + DESCRIPTION),
     )
@@ -112,6 +117,7 @@ def read(folder: Path, device: torch.device | None = None, prefix: str = "") -> 
         seed=description["seed"],
         began_with=description["began_with"],
         passes=description["passes"],
+        privacy=description["privacy"],
     )
 
 
@@ -140,7 +146,7 @@ def _description(path: Path) -> dict[str, Any]:
         required = {key: found[key] for key in ("model", "config", "n_items", "seed")}
     except (DataError, KeyError, TypeError) as error:
         raise _damaged(path, error) from None
-    return required | {key: found.get(key) for key in ("began_with", "passes")}
+    return required | {key: found.get(key) for key in ("began_with", "passes", "privacy")}
 
 
 def _vocabulary(path: Path) -> Vocabulary:

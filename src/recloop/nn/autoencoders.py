@@ -5,7 +5,7 @@ Shapes: B people, I items, H width of the last hidden layer, N events of all B h
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,12 @@ class Targets:
 def with_nobody(bags: Bags) -> Bags:
     """The bags and an empty one after them, (B + 1)."""
     return Bags(offsets=torch.cat([bags.offsets, bags.offsets[-1:]]), rows=bags.rows, items=bags.items)
+
+
+def own_targets(bags: Bags, weights: Tensor | None = None) -> Targets:
+    """The targets of each person alone: the own items, each counting 1, or what the person has in `weights` (B,)."""
+    counts = torch.ones(len(bags.items), device=bags.items.device) if weights is None else weights[bags.rows]
+    return Targets(offsets=bags.offsets, items=bags.items, weights=counts)
 
 
 def targets_with_nobody(bags: Bags) -> Targets:
@@ -174,26 +180,54 @@ def multinomial_loss(
     return _Multinomial.apply(hidden, items, bias, targets, chunk)  # pyright: ignore[reportReturnType]
 
 
+def multinomial_slopes(
+    hidden: Tensor, items: Tensor, bias: Tensor, targets: Targets, max_logits: int = MAX_LOGITS
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What `multinomial_loss` of each person alone does to the logits and to `hidden`, without a gradient of its own.
+
+    Args: those of `multinomial_loss`.
+
+    Returns:
+        The squared norms (B,) of the slopes of each person's logits, the slopes (B, H) of `hidden`, and the sum of the
+        losses.
+    """
+    squares, to_hidden = hidden.new_empty(len(hidden)), torch.empty_like(hidden)
+    total = torch.zeros((), device=hidden.device)
+    for part, slope, loss in _slopes(hidden, items, bias, targets, rows_at_once(len(items), max_logits)):
+        squares[part] = slope.square().sum(dim=1)
+        to_hidden[part] = slope @ items
+        total += loss
+    return squares, to_hidden, total
+
+
+def _slopes(
+    hidden: Tensor, items: Tensor, bias: Tensor, targets: Targets, chunk: int
+) -> Generator[tuple[slice, Tensor, Tensor]]:
+    """For each chunk of people: which, the slopes (chunk, I) of the sum of their losses by the logits, and that sum."""
+    bounds = targets.offsets[[*range(0, len(hidden), chunk), len(hidden)]].tolist()
+    rows = torch.repeat_interleave(targets.offsets.diff())
+    mass = torch.zeros(len(hidden), device=hidden.device).index_add_(0, rows, targets.weights)
+    for start, (first, last) in zip(range(0, len(hidden), chunk), itertools.pairwise(bounds), strict=True):
+        part = slice(start, start + chunk)
+        slope = torch.addmm(bias, hidden[part], items.T).float()
+        slope -= slope.amax(dim=1, keepdim=True)
+        at = (rows[first:last] - start) * len(items) + targets.items[first:last]
+        weights = targets.weights[first:last]
+        loss = -(slope.view(-1).index_select(0, at) @ weights)
+        sums = slope.exp_().sum(dim=1)
+        loss += sums.log() @ mass[part]
+        slope.mul_((mass[part] / sums)[:, None]).view(-1).index_add_(0, at, weights, alpha=-1)
+        yield part, slope.to(hidden.dtype), loss
+
+
 class _Multinomial(torch.autograd.Function):
     @staticmethod
     @override
     def forward(ctx: Any, hidden: Tensor, items: Tensor, bias: Tensor, targets: Targets, chunk: int) -> Tensor:
         total = torch.zeros((), device=hidden.device)
         to_hidden, to_items, to_bias = torch.empty_like(hidden), torch.zeros_like(items), torch.zeros_like(bias)
-        bounds = targets.offsets[[*range(0, len(hidden), chunk), len(hidden)]].tolist()
-        rows = torch.repeat_interleave(targets.offsets.diff())
-        mass = torch.zeros(len(hidden), device=hidden.device).index_add_(0, rows, targets.weights)
-        for start, (first, last) in zip(range(0, len(hidden), chunk), itertools.pairwise(bounds), strict=True):
-            part = slice(start, start + chunk)
-            slope = torch.addmm(bias, hidden[part], items.T).float()
-            slope -= slope.amax(dim=1, keepdim=True)
-            at = (rows[first:last] - start) * len(items) + targets.items[first:last]
-            weights = targets.weights[first:last]
-            total -= slope.view(-1).index_select(0, at) @ weights
-            sums = slope.exp_().sum(dim=1)
-            total += sums.log() @ mass[part]
-            slope.mul_((mass[part] / sums)[:, None]).view(-1).index_add_(0, at, weights, alpha=-1)
-            slope = slope.to(hidden.dtype)
+        for part, slope, loss in _slopes(hidden, items, bias, targets, chunk):
+            total += loss
             to_hidden[part] = slope @ items
             if ctx.needs_input_grad[1]:
                 if slope.dtype == items.dtype:

@@ -53,6 +53,9 @@ class Windows:
     An event is the input at one position of one window, and the event after it is what that position predicts. So a
     history of n events, start token included, gives ``ceil((n - 1) / L)`` windows. All but its oldest window are full.
 
+    Attributes:
+        owners: int64 (W,), whose history each window is of, ascending.
+
     Args:
         offsets: int64 (B + 1,), of histories that begin with the start token (see `with_start`).
         items: int64 (N,).
@@ -64,6 +67,7 @@ class Windows:
         counts = -(-predicted // length)
         before = np.cumsum(counts) - counts
         back = np.arange(counts.sum()) - np.repeat(before, counts)
+        self.owners = np.repeat(np.arange(len(counts)), counts)
         self._items = items
         self._stops = np.repeat(offsets[1:], counts) - 1 - back * length
         self._sizes = np.minimum(self._stops - np.repeat(offsets[:-1], counts), length)

@@ -145,6 +145,7 @@ def write_bundle(
             "config": model.config.model_dump(mode="json"),
             "seed": trained.seed,
             "began_with": trained.began_with,
+            "privacy": trained.privacy,
             "n_items": len(vocabulary),
             "n_users": len(users),
             "libraries": {"recloop": recloop.__version__, **{name: _version(name) for name in LIBRARIES}},

@@ -16,6 +16,9 @@ DEFAULT = ("popularity", "item_knn", "ease", "als", "sasrec")
 """A field that needs nothing but interactions and trains within minutes."""
 
 
+Accountant = Literal["rdp", "prv"]
+
+
 class EarlyStopping(Config):
     """When to stop models that are trained in passes; the weights of the best validated pass are kept.
 
@@ -56,6 +59,22 @@ class EarlyStopping(Config):
         return found.name
 
 
+class PrivacyConfig(Config):
+    """How much a trained model may tell of any one person (`training.privacy`).
+
+    Attributes:
+        epsilon: the budget of a training; less is more private.
+        delta: the chance with which the bound may fail; null is ``1 / n^1.1`` for n people.
+        max_grad_norm: what the gradient of a person is clipped to.
+        accountant: keeps the account: ``rdp`` in Renyi divergences, ``prv`` by numerical convolution, which is tighter.
+    """
+
+    epsilon: float = Field(gt=0, description="Budget of a training.")
+    delta: float | None = Field(default=None, gt=0, lt=1, description="Chance that the bound fails.")
+    max_grad_norm: float = Field(default=1.0, gt=0, description="Largest norm of a person's gradient.")
+    accountant: Accountant = Field(default="rdp", description="How costs of steps are added up.")
+
+
 class TrainConfig(Config):
     """Which models to train, and how; each model's own parameters stand below its name in the same section.
 
@@ -68,7 +87,8 @@ class TrainConfig(Config):
             from the beginning.
         refit: whether the winner of the gate is trained once more, with as many passes, on all events before it is
             packaged. The gate then still judges, and a warm start begins with, the weights that have not seen the test.
-        early_stopping: see `EarlyStopping`.
+        early_stopping: see `EarlyStopping`; not with `privacy`, where all passes are made.
+        privacy: see `PrivacyConfig`; null trains without. All `models` must be able to keep it.
     """
 
     models: tuple[str, ...] = Field(default=DEFAULT, min_length=1, description="Models to train.")
@@ -77,6 +97,7 @@ class TrainConfig(Config):
     warm_start: Literal["champion"] | None = Field(default=None, description="What models begin with.")
     refit: bool = Field(default=False, description="Train the winner once more, on all events.")
     early_stopping: EarlyStopping = EarlyStopping()
+    privacy: PrivacyConfig | None = None
 
     @field_validator("models")
     @classmethod
@@ -92,10 +113,23 @@ def train_config(params: Mapping[str, Any]) -> TrainConfig:
     """The `train` section without the models' own parameters.
 
     Raises:
-        ConfigError: a key is neither a parameter nor the name of a model, or a value is out of bounds.
+        ConfigError: a key is neither a parameter nor the name of a model, a value is out of bounds, or privacy is asked
+            for and one of the models cannot keep it.
     """
     values = section(params, "train")
-    return parse(TrainConfig, {key: value for key, value in values.items() if key not in models.names()}, _WHERE)
+    config = parse(TrainConfig, {key: value for key, value in values.items() if key not in models.names()}, _WHERE)
+    if config.privacy is not None and config.refit:
+        raise ConfigError(
+            f"{_WHERE}.refit trains the winner a second time on the same people, which the budget of train.privacy does "
+            "not hold; set refit to false or privacy to null."
+        )
+    for name in config.models if config.privacy is not None else ():
+        if (why := models.find(name)(model_config(params, name), 0).no_privacy) is not None:
+            raise ConfigError(
+                f"{_WHERE}.privacy cannot be kept by {name}: {why}; leave {name} out of train.models, or set "
+                "train.privacy to null."
+            )
+    return config
 
 
 def model_config(params: Mapping[str, Any], name: str) -> ModelConfig:

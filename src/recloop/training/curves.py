@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -31,11 +32,13 @@ class Curves:
         metric: name of the validation metric.
         points: in order of passes.
         best_epoch: the pass whose weights the model has; the last one where nothing was validated.
+        privacy: what private training has cost, see `training.privacy.record`; `None` for any other.
     """
 
     metric: str
     points: tuple[Point, ...]
     best_epoch: int
+    privacy: dict[str, Any] | None = None
 
     def write_csv(self, folder: Path, name: str) -> None:
         """Write ``loss/NAME.csv`` and ``validation/NAME.csv``, a plot each, with a row for each pass.

@@ -38,11 +38,13 @@ class Start:
         id: of the trained model that it comes from.
         tensors: what that one learned.
         rows: int64 (I,), for each item its index in the catalogue of that one; `UNKNOWN` for new items.
+        private: whether it was trained privately.
     """
 
     id: str
     tensors: Mapping[str, Tensor]
     rows: NDArray[np.int64]
+    private: bool = False
 
     @classmethod
     def read(cls, bundle: Path, model: Model, items: Vocabulary) -> "Start":
@@ -59,10 +61,13 @@ class Start:
         found, known = before.model, before.vocabulary
         if type(found) is not type(model) or found.config != model.config:
             raise ModelError(f"{bundle} does not hold {model.name()} with the parameters of now; {_AGAIN}.")
-        return cls(id=manifest["id"], tensors=found.tensors(), rows=known.encode(items.ids))
+        private = manifest.get("privacy") is not None
+        return cls(id=manifest["id"], tensors=found.tensors(), rows=known.encode(items.ids), private=private)
 
 
-def objection(bundle: Path, model: Model, split: Mapping[str, Any], interactions: pl.DataFrame) -> str | None:
+def objection(
+    bundle: Path, model: Model, split: Mapping[str, Any], interactions: pl.DataFrame, *, private: bool = False
+) -> str | None:
     """Why `model` must not begin with the champion of its kind, as part of a sentence; `None` if it may.
 
     Args:
@@ -70,6 +75,7 @@ def objection(bundle: Path, model: Model, split: Mapping[str, Any], interactions
         model: of the parameters of now.
         split: what the stage `split` says of the parts.
         interactions: all events, canonical.
+        private: whether `model` is to be trained privately.
 
     Raises:
         BundleError: the bundle is missing or damaged.
@@ -79,6 +85,8 @@ def objection(bundle: Path, model: Model, split: Mapping[str, Any], interactions
         return model.no_warm_start
     if manifest.get("config") != model.config.model_dump(mode="json"):
         return "its parameters are others"
+    if private and manifest.get("privacy") is None:
+        return "it was trained without privacy"
     why = _ahead(manifest, split)
     return "it knows events that the data no longer hold" if why is None and not _held(bundle, interactions) else why
 

@@ -1,0 +1,1 @@
+"""The measurements behind the documentation. A package, because Opacus installs one of the same name."""
