@@ -102,8 +102,8 @@ def test_a_model_that_cannot_keep_privacy_is_refused_by_name(
 
 def test_a_second_training_of_the_winner_is_not_in_the_budget() -> None:
     assert refusal({"models": ["multvae"], "privacy": {"epsilon": 4}, "refit": True}) == (
-        "params.yaml: train.refit trains the winner a second time on the same people, which the budget of train.privacy "
-        "does not hold; set refit to false or privacy to null."
+        "params.yaml: train.refit trains the winner a second time on the same people, which the budget of "
+        "train.privacy does not hold; set refit to false or privacy to null."
     )
 
 

@@ -120,8 +120,8 @@ def train_config(params: Mapping[str, Any]) -> TrainConfig:
     config = parse(TrainConfig, {key: value for key, value in values.items() if key not in models.names()}, _WHERE)
     if config.privacy is not None and config.refit:
         raise ConfigError(
-            f"{_WHERE}.refit trains the winner a second time on the same people, which the budget of train.privacy does "
-            "not hold; set refit to false or privacy to null."
+            f"{_WHERE}.refit trains the winner a second time on the same people, which the budget of train.privacy "
+            "does not hold; set refit to false or privacy to null."
         )
     for name in config.models if config.privacy is not None else ():
         if (why := models.find(name)(model_config(params, name), 0).no_privacy) is not None:
