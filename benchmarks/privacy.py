@@ -280,7 +280,7 @@ def plot(record: dict[str, Any]) -> str:
         base.mark_line(point=True).encode(y=height),
         base.mark_rule().encode(y=alt.Y("low:Q", title="NDCG@10"), y2="high:Q"),
         lines.mark_rule(strokeDash=[6, 4], color="grey"),
-        lines.mark_text(align="left", dx=4, dy=-6, color="grey").encode(text="what:N", x=alt.value(0)),
+        lines.mark_text(align="right", dx=-4, dy=10, color="grey").encode(text="what:N", x=alt.value(480)),
     ]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "plot.svg"
