@@ -1,22 +1,39 @@
-"""How often a canary is decided on wrongly, and how soon a bad one is rolled back: simulated, judged every day.
+"""How often a canary is decided on wrongly, and how soon a bad one is rolled back: simulated.
 
     python -m benchmarks.canary
 
-Each day new users come, so many for each arm as the share says; each has a number of clicks on one slate. Writes
+By reward: each day new users come, so many for each arm as the share says; each has a number of clicks on one slate. By
+the guardrails: the same people come every day, each for a visit of some requests, and differ much. Writes
 `benchmarks/canary.json` and `benchmarks/CANARY.md`.
 """
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from recloop.loop.sequential import Arms, SequentialConfig, Sums, interval, shares
+from recloop.loop.canary import CanaryConfig
+from recloop.loop.guardrails import evidence
+from recloop.loop.sequential import OF_REWARD, Arms, SequentialConfig, Sums, interval
 
 FOLDER = Path("benchmarks")
-RUNS, USERS_A_DAY, SHARE, RATE, EMPTY = 200, 2_000, 0.1, 0.1, 0.01
+RUNS, USERS_A_DAY, SHARE, RATE = 200, 2_000, 0.1, 0.1
 EFFECTS = (-0.5, -0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.5)
 LOOKS_A_DAY = 24
+VISIT, FAILING, STRANGERS, MILLISECONDS = 3, 0.005, 0.1, 6.0
+"""Requests of a visit; of them fail; of the people have no history; the median answer."""
+HARMS = (
+    ("none (A/A)", {}),
+    ("as much more as is allowed", {"failing": FAILING + 0.01, "strangers": STRANGERS + 0.05}),
+    ("2% of the requests fail", {"failing": 0.02}),
+    ("10% fail", {"failing": 0.1}),
+    ("100% fail", {"failing": 1.0}),
+    ("20% of the people have no history", {"strangers": 0.2}),
+    ("twice as slow", {"slower": 2.0}),
+    ("5 times as slow", {"slower": 5.0}),
+    ("20 times as slow", {"slower": 20.0}),
+)
 
 
 def simulate(effect: float, config: SequentialConfig, *, seed: int) -> dict[str, float]:
@@ -26,11 +43,8 @@ def simulate(effect: float, config: SequentialConfig, *, seed: int) -> dict[str,
     users = random.poisson(np.array([SHARE, 1 - SHARE])[:, None, None] * USERS_A_DAY / LOOKS_A_DAY, (2, RUNS, looks))
     rates = (RATE * (1 + effect), RATE)
     clicks = [random.binomial(users[arm], rates[arm]) for arm in (0, 1)]
-    empty = [random.binomial(users[arm], EMPTY) for arm in (0, 1)]
-    of_reward, of_guardrail = shares(config, 1)
-    low, high = interval(_arms(users, clicks), of_reward, config)
-    harm, _ = interval(_arms(users, empty), of_guardrail, config)
-    bad, good = (high < 0) | (harm > 0), low > 0
+    low, high = interval(_arms(users, clicks), config.alpha * OF_REWARD, config)
+    bad, good = high < 0, low > 0
     decided = bad | good
     at = np.where(decided.any(axis=1), decided.argmax(axis=1), looks - 1)
     chosen = np.arange(RUNS), at
@@ -43,6 +57,37 @@ def simulate(effect: float, config: SequentialConfig, *, seed: int) -> dict[str,
     }
 
 
+def harm(
+    config: CanaryConfig, *, seed: int, failing: float = FAILING, strangers: float = STRANGERS, slower: float = 1.0
+) -> dict[str, float]:
+    """How many of `RUNS` canaries that do this to their people are taken back, and after how many days."""
+    random, rules = np.random.default_rng(seed), config.guardrails
+    limits, days = rules.limits(), config.rounds
+    needed = np.log(days * len(limits) / (config.test.alpha * (1 - OF_REWARD)))
+    ends = np.full(RUNS, np.inf)
+    for run in range(RUNS):
+        canary = random.random(USERS_A_DAY) < SHARE
+        trait, pace = random.random(USERS_A_DAY), random.lognormal(0, 0.5, USERS_A_DAY)
+        for day in range(days):
+            order = random.permutation(USERS_A_DAY)
+            mine = canary[order]
+            took = 1e-3 * MILLISECONDS * random.lognormal(0, 0.6, (VISIT, USERS_A_DAY)) * pace[order]
+            took = np.minimum(took * np.where(mine, slower, 1), rules.longest_seconds).mean(axis=0)
+            values = {
+                "failed": random.binomial(VISIT, np.where(mine, failing, FAILING)) / VISIT,
+                "fallback": (trait[order] < np.where(mine, strangers, STRANGERS)).astype(np.float64),
+                "latency": took / rules.longest_seconds,
+            }
+            for name, of_day in values.items():
+                over = np.concatenate(list(evidence(of_day, mine, share=SHARE, limit=limits[name]))) > needed
+                if over.any():
+                    ends[run] = min(ends[run], day + (over.argmax() + 1) / USERS_A_DAY)
+            if np.isfinite(ends[run]):
+                break
+    back = np.isfinite(ends)
+    return {"taken_back": float(back.mean()), "days": float(np.median(ends[back])) if back.any() else float("nan")}
+
+
 def _arms(users: np.ndarray, counts: list[np.ndarray]) -> Arms:
     def sums(arm: int) -> Sums:
         total = np.cumsum(counts[arm], axis=1, dtype=np.float64)
@@ -53,22 +98,29 @@ def _arms(users: np.ndarray, counts: list[np.ndarray]) -> Arms:
 
 def main() -> None:
     """Simulate every effect and write both files."""
-    config = SequentialConfig()
+    whole = CanaryConfig()
+    config = whole.test
     rows = [simulate(effect, config, seed=number) for number, effect in enumerate(EFFECTS)]
+    harms = [{"harm": name} | harm(whole, seed=number, **how) for number, (name, how) in enumerate(HARMS)]
     setting = {"runs": RUNS, "users_a_day": USERS_A_DAY, "share": SHARE, "click_rate": RATE, "alpha": config.alpha}
-    report = {"setting": setting, "config": config.model_dump(mode="json"), "effects": rows}
+    report = {"setting": setting, "config": whole.model_dump(mode="json"), "effects": rows, "harms": harms}
     (FOLDER / "canary.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    (FOLDER / "CANARY.md").write_text(_page(rows, config), encoding="utf-8")
+    (FOLDER / "CANARY.md").write_text(_page(rows, harms, whole), encoding="utf-8")
 
 
-def _page(rows: list[dict[str, float]], config: SequentialConfig) -> str:
+def _page(rows: list[dict[str, float]], harms: list[dict[str, Any]], whole: CanaryConfig) -> str:
+    config, rules = whole.test, whole.guardrails
+    more = 1e3 * rules.max_latency_increase_seconds
     lines = [
         "# Canaries",
         "",
+        "## By reward",
+        "",
         f"`python -m benchmarks.canary`: {RUNS} simulated canaries an effect, {USERS_A_DAY:,} new users a day,",
         f"{SHARE:.0%} of them in the canary, click rate {RATE:g}, judged {LOOKS_A_DAY} times a day for at most",
-        f"{config.max_days:g} days, alpha {config.alpha:g}. A user counts at once; in service one counts when",
-        "the events' window is over. Effect 0 is an A/A canary: every decision there is wrong. Traffic-days: the share",
+        f"{config.max_days:g} days; {OF_REWARD:.0%} of alpha {config.alpha:g} are for this. A user counts at once; in",
+        "service when the day and the events' window after it are over. Effect 0 is an A/A canary: every decision",
+        "there is wrong. Traffic-days: the share",
         f"of all users' days in the {config.max_days:g} days that the canary was shown to before its end.",
         "",
         "| effect on clicks | rolled back | promoted | mean days | traffic-days |",
@@ -79,7 +131,27 @@ def _page(rows: list[dict[str, float]], config: SequentialConfig) -> str:
         f"{row['traffic_days']:.2%} |"
         for row in rows
     ]
+    lines += [
+        "",
+        "## By the guardrails",
+        "",
+        f"{RUNS} canaries a row, {SHARE:.0%} of {USERS_A_DAY:,} people who all come every day for {VISIT} requests;",
+        f"{FAILING:.1%} of the requests fail, {STRANGERS:.0%} of the people have no history, and an answer takes",
+        f"{MILLISECONDS:g} ms at the median (lognormal, 0.6 within and 0.5 between people), but for what the canary",
+        f"does. Allowed: {rules.max_error_increase:.0%} more failures, {rules.max_fallback_increase:.0%} more without",
+        f"a history, {rules.max_latency_ratio:g} times the time and {more:g} ms more. Judged after every person, for",
+        f"{config.max_days:g} days; {1 - OF_REWARD:.0%} of alpha are for this. Days: the",
+        "median of those taken back.",
+        "",
+        "| what the canary does | taken back | days |",
+        "| --- | ---: | ---: |",
+    ]
+    lines += [f"| {row['harm']} | {row['taken_back']:.1%} | {_days(row['days'])} |" for row in harms]
     return "\n".join(lines) + "\n"
+
+
+def _days(days: float) -> str:
+    return "" if np.isnan(days) else f"{days:.2f}"
 
 
 if __name__ == "__main__":

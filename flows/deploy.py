@@ -11,17 +11,18 @@ from pydantic import Field
 
 from flows import project
 from flows.forms import choices
-from flows.project import Project, exclusive
+from flows.project import Project, exclusive, find_root
 from recloop import clock
 from recloop.config import load_params, parse, section
 from recloop.errors import RecloopError
 from recloop.loop import deployments, traffic
-from recloop.loop.canary import CanaryConfig, review
+from recloop.loop.canary import CanaryConfig, Review, guard, review
 from recloop.processes import environment
 from recloop.store import Store
 
 Action = choices("Action", ["promote", "rollback", "canary", "end_canary", "review_canary", "build"], keep=None)
 REVIEW_CRON = "15 * * * *"
+GUARD_CRON = "*/5 * * * *"
 _NO_CANARY = "There is no canary; begin one with the action canary."
 
 
@@ -62,6 +63,47 @@ def canary_review() -> State:
     return Completed(message=message)
 
 
+@flow(name="canary-guard")
+def canary_guard() -> State:
+    """End the canary, if there is one, when it fails, is slow, or shows less; by the rules in params.yaml: canary.
+
+    It waits for no other flow: a canary that does harm must not go on while models are trained.
+    """
+    try:
+        root = find_root()
+        with Store.open(root=root) as store:
+            found = guard(root, store, _rules(root), now=clock.now())
+    except RecloopError as error:
+        return Failed(message=str(error))
+    if found is None:
+        return Completed(message="Nothing to take back.")
+    create_markdown_artifact(page(found), key="canary", description=found.message)
+    return Completed(message=found.message)
+
+
+def page(found: Review) -> str:
+    """A review: what was done and why, the reward's interval, and every guardrail."""
+    judged = found.judgement
+    lines = [f"# {judged.verdict}", found.message, ""]
+    lines += ["| figure | canary | champion | users or requests | p |", "| --- | ---: | ---: | ---: | ---: |"]
+    for name, one in found.guardrails.items():
+        canary, champion = (
+            f"{1e3 * x:.1f} ms" if name == "latency" else f"{x:.2%}" for x in (one.canary, one.champion)
+        )
+        lines.append(f"| {name} | {canary} | {champion} | {one.units[0]:,} / {one.units[1]:,} | {one.p:.2g} |")
+    lines += ["", *(f"- {one.sentence}" for one in found.guardrails.values())]
+    if judged.interval:
+        low, high = (judged.interval[bound] for bound in ("low", "high"))
+        between = "not known yet" if low is None or high is None else f"in [{low:+.4g}, {high:+.4g}]"
+        people = f"{judged.users['canary']:,} users of the canary, {judged.users['champion']:,} of the champion"
+        lines.append(f"- Reward a user, canary less champion: {judged.interval['estimate']:+.4g}, {between}; {people}.")
+    return "\n".join(lines)
+
+
+def _rules(root: Path) -> CanaryConfig:
+    return parse(CanaryConfig, section(load_params(root / "params.yaml"), "canary"), "params.yaml: canary")
+
+
 def put_in_charge(working: Project, action: str, reason: str, *, share: float = 0.05) -> str:
     """Do `action` as a task of the current flow; returns what was done.
 
@@ -100,10 +142,11 @@ def _change(root: Path, store: Store, action: str, reason: str, share: float) ->
                 raise RecloopError(_NO_CANARY)
             return traffic.end(root, store, bundle=canary.bundle, reason=reason).message
         case "review_canary":
-            values = section(load_params(root / "params.yaml"), "canary")
-            config = parse(CanaryConfig, values, "params.yaml: canary")
-            found = review(root, store, config, now=clock.now())
-            return found.message if found else _NO_CANARY
+            found = review(root, store, _rules(root), now=clock.now())
+            if found is None:
+                return _NO_CANARY
+            create_markdown_artifact(page(found), key="canary", description=found.message)
+            return found.message
         case _:
             return deployments.rollback(root, store, reason=reason).message
 

@@ -47,6 +47,7 @@ def deployments() -> "list[RunnerDeployment]":
         retrain.retrain: {"triggers": [trigger]},
         deploy.deploy: {},
         deploy.canary_review: {"cron": deploy.REVIEW_CRON},
+        deploy.canary_guard: {"cron": deploy.GUARD_CRON},
         tune.tune: {},
     }
     return [

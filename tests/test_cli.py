@@ -195,6 +195,8 @@ def test_a_canary_and_a_shadow_come_and_go(tmp_path: Path, monkeypatch: pytest.M
     assert second in said("status")
     state = json.loads(said("status", "--json"))
     assert set(state["chain"]) == {first, second}
+    assert set(state["review"]["record"]["guardrails"]) == {"failed", "fallback", "empty", "latency"}
+    assert f"canary {second} judged at {state['review']['timestamp']}: go on. The canary has 0 users" in said("status")
     said("canary", "--end", "--reason", "Enough.")
     said("shadow")
     said("shadow", "--end")

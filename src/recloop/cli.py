@@ -325,6 +325,9 @@ def _print_status(state: dict[str, Any]) -> None:
         if challenger := state[part]:
             share = f", {challenger['share']:.1%} of the users" if "share" in challenger else ""
             print(f"{part}: {challenger['model']} ({challenger['bundle']}){share}")
+    if review := state["review"]:
+        bundle, reason = review["record"]["plan"]["canary"]["bundle"], review["record"]["reason"]
+        print(f"canary {bundle} judged at {review['timestamp']}: {review['verdict']}. {reason}")
     if not state["agree"]:
         pointed = state["pointer"]["bundle"] if state["pointer"] else "nothing"
         print(f"artifacts/champion/champion.json names {pointed}, not the champion; run the interrupted command again.")

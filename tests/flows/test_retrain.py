@@ -1,16 +1,18 @@
 """Feedback becomes data and a winner takes over; deploy goes forward and back."""
 
 import json
+import logging
 import re
 from pathlib import Path
 
 import pytest
 
-from flows.deploy import Action, canary_review, deploy
+from flows.deploy import Action, canary_guard, canary_review, deploy
 from flows.monitor import monitor
+from flows.project import exclusive
 from flows.retrain import retrain
 from recloop.loop.decision import begin
-from recloop.store import Store
+from recloop.store import Slate, Store
 from tests.flows.outcomes import artifacts, tasks
 from tests.flows.scratch import dvc, runs
 from tests.flows.test_monitor import fill
@@ -167,11 +169,48 @@ def test_a_canary_is_begun_judged_and_ended(flowing: Path):
         assert plan.canary is not None
         assert (plan.champion.bundle if plan.champion else None, plan.canary.share) == (first, 0.2)
     assert (canary_review(return_state=True).message or "").startswith("The canary goes on. ")
+    assert canary_guard(return_state=True).message == "Nothing to take back."
     assert deploy(action=Action("end_canary"), reason="enough", return_state=True).is_completed()
     with Store.open(root=flowing) as store:
         assert store.traffic().canary is None
         assert store.decisions(kind="canary")[0].verdict == "go on"
     assert champion(flowing) == first
+
+
+def test_a_failing_canary_is_taken_back_while_another_flow_works(flowing: Path):
+    dvc(flowing, "repro")
+    assert deploy(action=Action("promote"), reason="first", return_state=True).is_completed()
+    open_a_contest(flowing, seed=1)
+    dvc(flowing, "repro")
+    assert deploy(action=Action("canary"), share=0.5, reason="a trial", return_state=True).is_completed()
+    with Store.open(root=flowing) as store:
+        plan = store.traffic()
+        assert plan.champion
+        assert plan.canary
+        slates = [
+            Slate(
+                request_id=f"r{n}",
+                timestamp=plan.canary.share_since + 20_000_000,
+                bundle=plan.champion.bundle,
+                policy="top_n",
+                arm="canary" if n % 2 else "champion",
+                failed=plan.canary.bundle if n % 2 else None,
+                took=5_000,
+                items=["x"],
+                scores=[1.0],
+                worker="w",
+                serial=n,
+            )
+            for n in range(60)
+        ]
+        store.add_slates(slates)
+        with exclusive(logging.getLogger()):
+            state = canary_guard(return_state=True)
+        message, shown = state.message or "", str(artifacts(state)["canary"].data)
+        assert "is out of the traffic. Failed: 100.0% of the canary's requests, 0.0% of the champion's" in message
+        assert store.traffic().canary is None
+    assert "# roll back" in shown
+    assert "| failed | 100.00% | 0.00% | 30 / 30 |" in shown
 
 
 @pytest.mark.parametrize(

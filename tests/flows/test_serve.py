@@ -67,7 +67,7 @@ class TestServing:
             yield running
 
     def test_every_flow_is_registered_with_its_form(self, serving: Server):
-        for flow in ("ingest", "train", "monitor", "retrain", "deploy", "canary-review", "tune"):
+        for flow in ("ingest", "train", "monitor", "retrain", "deploy", "canary-review", "canary-guard", "tune"):
             deployment = serving.deployment(f"{flow}/default")
             assert deployment["enforce_parameter_schema"]
             assert deployment["description"]

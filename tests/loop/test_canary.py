@@ -1,10 +1,12 @@
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from recloop.loop.canary import CanaryConfig, review
-from recloop.loop.deployments import promote
+from recloop.loop.canary import CanaryConfig, guard, review
+from recloop.loop.deployments import promote, status
+from recloop.loop.guardrails import GuardrailConfig
 from recloop.loop.sequential import SequentialConfig
 from recloop.loop.traffic import begin_canary
 from recloop.store import Event, Store
@@ -32,18 +34,30 @@ def begin(root: Path, store: Store) -> tuple[str, str]:
     return champion, canary
 
 
-def serve(store: Store, bundles: tuple[str, str], clicks: tuple[int, int], *, empty: bool = False) -> None:
-    """100 users an arm with one slate each; of ten users of an arm, so many click."""
+def serve(
+    store: Store,
+    bundles: tuple[str, str],
+    clicks: tuple[int, int],
+    *,
+    empty: bool = False,
+    failing: bool = False,
+    took: tuple[int, int] = (5_000, 5_000),
+) -> None:
+    """100 users an arm with one slate each; of ten users of an arm, so many click. Where the canary fails, the champion
+    answers."""
     slates, events = list[Slate](), list[Event]()
-    for arm, bundle, clicked in zip(("champion", "canary"), bundles, clicks, strict=True):
+    for arm, bundle, clicked, long in zip(("champion", "canary"), bundles, clicks, took, strict=True):
         for number in range(100):
             request, user = f"{arm}-{number}", f"user-{arm}-{number}"
             items = [] if empty and arm == "canary" else ["x", "y"]
+            failed = bundle if failing and arm == "canary" else None
             slates.append(
                 Slate(
                     request_id=request,
                     timestamp=BEGIN + HOUR,
-                    bundle=bundle,
+                    bundle=bundles[0] if failed else bundle,
+                    failed=failed,
+                    took=long,
                     policy="top_n",
                     arm=arm,  # pyright: ignore[reportArgumentType]
                     worker="w",
@@ -78,20 +92,53 @@ def test_a_review_decides_and_does_it(
     assert found
     assert (found.bundle, found.judgement.verdict) == (bundles[1], verdict)
     assert found.judgement.users == {"canary": 100, "champion": 100}
-    assert found.judgement.intervals["reward"]["estimate"] == pytest.approx((clicks[1] - clicks[0]) / 10)
+    assert found.judgement.interval["estimate"] == pytest.approx((clicks[1] - clicks[0]) / 10)
     decision = store.decisions(limit=1)[0]
     assert (decision.kind, decision.verdict, decision.record["reason"]) == ("canary", verdict, found.judgement.reason)
     in_traffic = set(bundles) if left is None else {bundles[left]}
     assert store.traffic().bundles == in_traffic
 
 
-def test_empty_slates_end_a_canary(tmp_path: Path, store: Store):
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        ({"empty": True}, "Answered with nothing: 100.0% of the canary's requests, 0.0% of the champion's; 1.0% more"),
+        ({"failing": True}, "Failed: 100.0% of the canary's requests, 0.0% of the champion's; 1.0% more is allowed."),
+        (
+            {"took": (5_000, 200_000)},
+            "The canary took 200.0 ms for an answer, the champion 5.0 ms; allowed are 1.5 t",
+        ),
+    ],
+)
+def test_a_canary_that_does_harm_is_ended_minutes_later(
+    tmp_path: Path, store: Store, harm: dict[str, Any], reason: str
+):
     bundles = begin(tmp_path, store)
-    serve(store, bundles, (0, 0), empty=True)
-    found = review(tmp_path, store, CONFIG, now=LATER)
+    assert guard(tmp_path, store, CONFIG, now=BEGIN + HOUR) is None
+    serve(store, bundles, (0, 0), **harm)
+    assert guard(tmp_path, store, CONFIG, now=BEGIN + HOUR) is None, "the visits are not over"
+    assert store.decisions() == []
+    found = guard(tmp_path, store, CONFIG, now=BEGIN + HOUR + 120_000_000)
     assert found
-    assert found.judgement.reason.startswith("The canary has more of 'empty': +1")
+    assert found.message.startswith(f"Bundle {bundles[1]} (als) is out of the traffic. {reason}")
     assert store.traffic().canary is None
+    state = status(tmp_path, store)
+    assert state["history"][-1]["reason"] == found.judgement.reason
+    assert (state["review"]["verdict"], state["review"]["record"]["reason"]) == ("roll back", found.judgement.reason)
+    assert {name for name, one in state["review"]["record"]["guardrails"].items() if one["harm"]} == {
+        next(iter(harm)).replace("failing", "failed").replace("took", "latency")
+    }
+    assert guard(tmp_path, store, CONFIG, now=LATER) is None
+
+
+def test_a_user_whom_the_canary_failed_is_one_of_the_canarys(tmp_path: Path, store: Store):
+    bundles = begin(tmp_path, store)
+    serve(store, bundles, (1, 7), failing=True)
+    lenient = CONFIG.model_copy(update={"guardrails": GuardrailConfig(max_error_increase=0.99)})
+    found = review(tmp_path, store, lenient, now=LATER)
+    assert found
+    assert found.judgement.users == {"canary": 100, "champion": 100}
+    assert (found.guardrails["failed"].canary, found.guardrails["failed"].champion) == (1, 0)
 
 
 def test_users_whose_time_is_not_over_do_not_count_and_no_end_is_without_limit(tmp_path: Path, store: Store):

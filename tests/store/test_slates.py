@@ -24,6 +24,9 @@ FIRST = Slate(
     candidates="d1g3st",
     n_candidates=200,
     seed=(1 << 63) - 1,
+    took=1 << 33,
+    fallback="nobody",
+    failed="bb",
 )
 PLAIN = Slate(
     request_id="r2",
@@ -55,8 +58,8 @@ def test_stored_slates_come_back_as_they_were(store: Store):
     assert store.add_slates([FIRST]) == 1
     assert store.add_slates([PLAIN]) == 1
     assert slates(store).drop("seq").rows() == [
-        ("r1", "u1", 7, "aaaa", "softmax", "canary", "d1g3st", 200, (1 << 63) - 1, "w", 0),
-        ("r2", None, 8, "aaaa", "top_n", "champion", None, None, None, "w", 1),
+        ("r1", "u1", 7, "aaaa", "softmax", "canary", "d1g3st", 200, (1 << 63) - 1, 3, 1 << 33, "nobody", "bb", "w", 0),
+        ("r2", None, 8, "aaaa", "top_n", "champion", None, None, None, 1, None, None, None, "w", 1),
     ]
     assert places(store).drop("seq").rows() == [
         ("r1", 0, "u1", "i9", 0.25, 0.5, "softmax", "aaaa", "canary", 7),

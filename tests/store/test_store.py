@@ -1,11 +1,13 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from recloop.errors import StoreError
-from recloop.store import Event, Store
+from recloop.store import Event, Slate, Store
 
 EVENT = Event(event_id="a", user_id="u", item_id="i", event="view", timestamp=1)
 
@@ -31,6 +33,22 @@ def test_opening_again_keeps_everything(store: Store, url: str):
     with Store.open(url) as again:
         again.ping()
         assert again.count_events() == 1
+
+
+def test_a_database_of_an_earlier_version_gets_the_columns_that_came_since(url: str):
+    slate = Slate(
+        request_id="r", timestamp=1, bundle="b", policy="top_n", items=["i"], scores=[1.0], worker="w", serial=0
+    )
+    later = ("places", "took", "fallback", "failed")
+    with Store.open(url) as store:
+        store.add_slates([slate])
+        with store._engine.begin() as connection:
+            for name in later:
+                connection.exec_driver_sql(f"ALTER TABLE slates DROP COLUMN {name}")
+    with Store.open(url) as again, Store.open(url):
+        again.add_slates([replace(slate, request_id="s", serial=1, took=7, failed="c")])
+        rows = pl.concat(again.slates_after(0)).select("request_id", *later).rows()
+    assert rows == [("r", None, None, None, None), ("s", 1, 7, None, "c")]
 
 
 def test_the_default_is_a_file_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -2,13 +2,16 @@
 
 A user counts once, with the mean reward of their shown slates of the first `horizon_seconds` after their first one in
 the present split, when the events' window after these is over. A slate's reward is how many of its places were acted
-on. Slates for nobody are not counted: what is not known to be two people cannot count as two.
+on. Slates for nobody are not counted: what is not known to be two people cannot count as two. What needs no waiting is
+judged first, by `loop.guardrails`, and a canary that does harm there is ended.
 
-Guardrail: `empty`, the share of a user's slates that held nothing.
+Who belongs to an arm stays in it whatever happened: where the canary failed and the champion answered, the user is one
+of the canary's.
 """
 
+import math
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +25,14 @@ from recloop.errors import StoreError
 from recloop.loop import traffic
 from recloop.loop.attribution import AttributionConfig, attribute
 from recloop.loop.deployments import BUNDLES, promote
-from recloop.loop.sequential import Arms, Judgement, SequentialConfig, Sums, judge
+from recloop.loop.guardrails import Guardrail, GuardrailConfig, harm, units
+from recloop.loop.guardrails import guard as judge_guardrails
+from recloop.loop.sequential import OF_REWARD, Arms, Judgement, SequentialConfig, Sums, judge
 from recloop.store import Store
 from recloop.store.slates import SCHEMA
+from recloop.store.traffic import Canary, TrafficPlan
 
+KIND = "canary"
 _MICRO = 1_000_000
 _DAY = 86_400 * _MICRO
 
@@ -37,11 +44,18 @@ class CanaryConfig(Config):
         horizon_seconds: which slates of a user count: those so soon after the first.
         attribution: which events count; its window is how long after a slate is waited for them.
         test: when to decide.
+        guardrails: how much worse than the champion a canary may be, whatever it earns.
     """
 
     horizon_seconds: float = Field(default=86_400, ge=0)
     attribution: AttributionConfig = AttributionConfig()
     test: SequentialConfig = SequentialConfig()
+    guardrails: GuardrailConfig = GuardrailConfig()
+
+    @property
+    def rounds(self) -> int:
+        """How often a user counts for the guardrails at most."""
+        return math.ceil(24 * self.test.max_days / self.guardrails.round_hours)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +64,14 @@ class Review:
 
     Attributes:
         bundle: the canary's id.
-        judgement: what the test says.
+        judgement: what the tests say.
+        guardrails: what was found of harm, by quantity.
         message: what was done, for a person.
     """
 
     bundle: str
     judgement: Judgement
+    guardrails: dict[str, Guardrail]
     message: str
 
 
@@ -73,39 +89,85 @@ def review(root: Path, store: Store, config: CanaryConfig, *, now: int) -> Revie
         BundleError: the canary is to be promoted, and its bundle is damaged.
     """
     plan = store.traffic()
-    canary = plan.canary
-    if canary is None or plan.champion is None:
+    if plan.canary is None or plan.champion is None:
         return None
-    arms = {"canary": canary.bundle, "champion": plan.champion.bundle}
-    slates = _all(store.slates_after(0)).filter(
-        pl.col(TIME) >= canary.share_since,
-        pl.col("bundle") == pl.col("arm").replace_strict(arms, default=None, return_dtype=pl.String),
-    )
-    users = rewards(slates, _acted(store, slates, config, now), config, now)
-    found = judge(
-        _arms(users, "reward"), {"empty": _arms(users, "empty")}, config.test, days=(now - canary.share_since) / _DAY
-    )
+    slates = _slates(store, plan)
+    guardrails = _guardrails(slates, plan.canary, config, now)
+    found = _harmed(guardrails)
+    if found is None:
+        users = rewards(slates, _acted(store, slates, config, now), config, now)
+        found = judge(_arms(users), config.test, days=(now - plan.canary.share_since) / _DAY)
     record: dict[str, Any] = {"plan": asdict(plan), "config": config.model_dump(mode="json"), **asdict(found)}
-    store.decide("canary", found.verdict, record)
+    store.decide(KIND, found.verdict, record | {"guardrails": {name: one.record() for name, one in guardrails.items()}})
     if found.verdict == "go on":
-        return Review(bundle=canary.bundle, judgement=found, message=f"The canary goes on. {found.reason}")
+        message = f"The canary goes on. {found.reason}"
+        return Review(bundle=plan.canary.bundle, judgement=found, guardrails=guardrails, message=message)
     if store.traffic() != plan:
         raise StoreError("The traffic changed during the review; review the canary again.")
     if found.verdict == "promote":
-        done = promote(root, store, reason=found.reason, bundle_folder=root / BUNDLES / canary.bundle)
+        done = promote(root, store, reason=found.reason, bundle_folder=root / BUNDLES / plan.canary.bundle)
     else:
-        done = traffic.end(root, store, bundle=canary.bundle, reason=found.reason)
-    return Review(bundle=canary.bundle, judgement=found, message=f"{done.message} {found.reason}")
+        done = traffic.end(root, store, bundle=plan.canary.bundle, reason=found.reason)
+    message = f"{done.message} {found.reason}"
+    return Review(bundle=plan.canary.bundle, judgement=found, guardrails=guardrails, message=message)
+
+
+def guard(root: Path, store: Store, config: CanaryConfig, *, now: int) -> Review | None:
+    """Look at the guardrails alone, and end a canary that does harm; `None` if it does none or there is none.
+
+    That reads no events, so it may be done every few minutes. Only a canary's end is recorded.
+
+    Args and errors are those of `review`.
+    """
+    plan = store.traffic()
+    if plan.canary is None:
+        return None
+    guardrails = _guardrails(_slates(store, plan), plan.canary, config, now)
+    return None if _harmed(guardrails) is None else review(root, store, config, now=now)
+
+
+def _slates(store: Store, plan: TrafficPlan) -> pl.DataFrame:
+    """What both arms showed since the canary's share is what it is."""
+    assert plan.canary
+    assert plan.champion
+    arms = {"canary": plan.canary.bundle, "champion": plan.champion.bundle}
+    asked = pl.coalesce("failed", "bundle")
+    frames = (
+        frame.filter(
+            pl.col(TIME) >= plan.canary.share_since,
+            asked == pl.col("arm").replace_strict(arms, default=None, return_dtype=pl.String),
+        )
+        for frame in store.slates_after(0)
+    )
+    return pl.concat([pl.DataFrame(schema=SCHEMA), *frames])
+
+
+def _guardrails(slates: pl.DataFrame, canary: Canary, config: CanaryConfig, now: int) -> dict[str, Guardrail]:
+    return judge_guardrails(
+        units(slates, config.guardrails, since=canary.share_since, now=now),
+        config.guardrails,
+        share=canary.share,
+        alpha=config.test.alpha * (1 - OF_REWARD),
+        rounds=config.rounds,
+    )
+
+
+def _harmed(guardrails: Mapping[str, Guardrail]) -> Judgement | None:
+    reason = harm(guardrails)
+    if reason is None:
+        return None
+    canary, champion = guardrails["failed"].units
+    return Judgement(verdict="roll back", reason=reason, users={"canary": canary, "champion": champion}, interval={})
 
 
 def rewards(slates: pl.DataFrame, acted: pl.DataFrame, config: CanaryConfig, now: int) -> pl.DataFrame:
-    """One row a user whose time is over: `arm`, `reward`, `empty`.
+    """One row a user whose time is over: `arm`, `reward`.
 
     A user who was shown both arms (the split changed under a worker that had not yet noticed) counts in the first.
 
     Args:
         slates: shown ones, columns of `store.slates`.
-        acted: `request_id`, `acted` (places acted on) and `places` of slates that hold any.
+        acted: `request_id` and `acted`, places acted on, of slates with any place.
         config: how.
         now: microseconds since 1970 UTC.
     """
@@ -117,17 +179,13 @@ def rewards(slates: pl.DataFrame, acted: pl.DataFrame, config: CanaryConfig, now
         first + horizon + window <= now,
         pl.col("arm") == pl.col("arm").first().over(USER),
     )
-    joined = counted.join(acted, on=REQUEST, how="left").with_columns(pl.col("acted", "places").fill_null(0))
-    return joined.group_by(USER).agg(
-        pl.col("arm").first(),
-        pl.col("acted").mean().alias("reward"),
-        (pl.col("places") == 0).mean().alias("empty"),
-    )
+    joined = counted.join(acted, on=REQUEST, how="left").with_columns(pl.col("acted").fill_null(0))
+    return joined.group_by(USER).agg(pl.col("arm").first(), pl.col("acted").mean().alias("reward"))
 
 
 def _acted(store: Store, slates: pl.DataFrame, config: CanaryConfig, now: int) -> pl.DataFrame:
-    """How many places each of the slates held, and how many were acted on."""
-    schema = {REQUEST: pl.String(), "acted": pl.UInt32(), "places": pl.UInt32()}
+    """How many places of each of the slates were acted on."""
+    schema = {REQUEST: pl.String(), "acted": pl.UInt32()}
     if slates.is_empty():
         return pl.DataFrame(schema=schema)
     first = slates["seq"].min()
@@ -141,19 +199,12 @@ def _acted(store: Store, slates: pl.DataFrame, config: CanaryConfig, now: int) -
             scratch=Path(scratch),
         )
         acted = (pl.col("click") == 1) | (pl.col("purchase") == 1) | pl.col("rating").is_not_null()
-        parts = [
-            frame.group_by(REQUEST).agg(acted.sum().alias("acted"), pl.len().alias("places"))
-            for frame in found.frames()
-        ]
+        parts = [frame.group_by(REQUEST).agg(acted.sum().alias("acted")) for frame in found.frames()]
     return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
 
 
-def _arms(users: pl.DataFrame, name: str) -> Arms:
+def _arms(users: pl.DataFrame) -> Arms:
     return Arms(
-        canary=Sums.of(users.filter(pl.col("arm") == "canary")[name].to_numpy()),
-        champion=Sums.of(users.filter(pl.col("arm") == "champion")[name].to_numpy()),
+        canary=Sums.of(users.filter(pl.col("arm") == "canary")["reward"].to_numpy()),
+        champion=Sums.of(users.filter(pl.col("arm") == "champion")["reward"].to_numpy()),
     )
-
-
-def _all(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
-    return pl.concat([pl.DataFrame(schema=SCHEMA), *frames])

@@ -173,7 +173,8 @@ def status(root: Path, store: Store) -> dict[str, Any]:
     bundle), `history` (all deployments, oldest first), `events` (how many are stored), `decision` (the latest, or
     None), `chain` (where each bundle in traffic comes from, by id: `CHAIN` of its manifest, the drift of the champion
     at the monitor's last look, and the tag of the Bento built of it last; None where not known), `drift_series` (see
-    `loop.drift_series`), `privacy` (see `loop.ledger.spent`, or None), `store` (its URL without the password).
+    `loop.drift_series`), `review` (the last one of a canary, also of one that has ended; None where none was reviewed),
+    `privacy` (see `loop.ledger.spent`, or None), `store` (its URL without the password).
 
     Raises:
         StoreError: the store cannot be reached.
@@ -185,6 +186,7 @@ def status(root: Path, store: Store) -> dict[str, Any]:
     pointer = _read_pointer(root)
     decisions = [row for row in store.decisions(limit=_RECENT) if row.kind != ledger.KIND]
     looks = store.decisions(limit=1, kind="monitor")
+    reviews = store.decisions(limit=1, kind="canary")
     drift = looks[0].record.get("drift") if looks else None
     bentos = {row.record["bundle"]: row.record["tag"] for row in reversed(store.decisions(limit=_BENTOS, kind=BENTO))}
     return {
@@ -203,6 +205,7 @@ def status(root: Path, store: Store) -> dict[str, Any]:
         "history": history,
         "events": store.count_events(),
         "decision": _readable(asdict(decisions[0])) if decisions else None,
+        "review": _readable(asdict(reviews[0])) if reviews else None,
     }
 
 

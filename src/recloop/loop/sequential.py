@@ -14,8 +14,8 @@ Looking as often as one likes costs nothing; a fixed interval looked at again an
 It is asymptotic, so nothing is decided below `min_users` in either arm. Where rewards are rare, an arm with few by
 chance has a low mean and a low variance at once; so an arm's variance is taken to be at least that of all users.
 
-Sides and guardrails share alpha: half goes to the reward (two-sided), the rest in equal parts to the guardrails (harm
-only, by the same interval). A challenger that equals the champion is decided on with probability at most alpha.
+Half of alpha goes to the reward (both sides), the other half to `loop.guardrails`. A challenger that equals the
+champion is decided on with probability at most alpha.
 """
 
 from collections.abc import Mapping
@@ -31,6 +31,8 @@ from recloop.config import Config
 
 Verdict = Literal["promote", "roll back", "go on", "undecided"]
 Numbers = npt.NDArray[np.float64]
+OF_REWARD = 0.5
+"""The reward's part of alpha."""
 
 
 class SequentialConfig(Config):
@@ -42,7 +44,6 @@ class SequentialConfig(Config):
         tuned_for: users of both arms at which the interval is narrowest.
         max_days: without a decision by then it is undecided.
         gain: how much better than the champion, in the reward's unit, the challenger must surely be to be promoted.
-        tolerance: how much worse than the champion, in a guardrail's unit, is still harmless.
     """
 
     alpha: float = Field(default=0.05, gt=0, lt=1)
@@ -50,7 +51,6 @@ class SequentialConfig(Config):
     tuned_for: int = Field(default=5_000, ge=1)
     max_days: float = Field(default=14, gt=0)
     gain: float = Field(default=0, ge=0)
-    tolerance: float = Field(default=0, ge=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,14 +99,14 @@ class Judgement:
         verdict: ``promote``, ``roll back``, ``go on``, or ``undecided``: the time is over.
         reason: one sentence.
         users: of the canary and of the champion.
-        intervals: of each quantity, what the canary has more than the champion: estimate, lower and upper bound; null
+        interval: what a user of the canary has more than one of the champion: estimate, lower and upper bound; null
             where there are too few users.
     """
 
     verdict: Verdict
     reason: str
     users: dict[str, int]
-    intervals: dict[str, dict[str, float | None]]
+    interval: dict[str, float | None]
 
 
 def interval(arms: Arms, alpha: float, config: SequentialConfig) -> tuple[Numbers, Numbers]:
@@ -125,41 +125,25 @@ def interval(arms: Arms, alpha: float, config: SequentialConfig) -> tuple[Number
     return np.where(enough, difference - width, -np.inf), np.where(enough, difference + width, np.inf)
 
 
-def shares(config: SequentialConfig, guardrails: int) -> tuple[float, float]:
-    """What of alpha the reward gets, and each guardrail: doubled, since only one side of its interval counts."""
-    return (config.alpha / 2, config.alpha / guardrails) if guardrails else (config.alpha, 0.0)
-
-
-def judge(reward: Arms, guardrails: Mapping[str, Arms], config: SequentialConfig, *, days: float) -> Judgement:
+def judge(reward: Arms, config: SequentialConfig, *, days: float) -> Judgement:
     """Promote, roll back or go on.
 
     Args:
         reward: more is better; scalars.
-        guardrails: more is worse; scalars. Always the same ones for one canary.
         config: when to decide.
         days: since the canary began.
     """
-    of_reward, of_guardrail = shares(config, len(guardrails))
-    bounds = {"reward": _bounds(reward, of_reward, config)}
-    bounds |= {name: _bounds(arms, of_guardrail, config) for name, arms in guardrails.items()}
+    low, high = (float(bound) for bound in interval(reward, config.alpha * OF_REWARD, config))
+    bounds = float(reward.canary.mean - reward.champion.mean), low, high
     users = {"canary": int(reward.canary.count), "champion": int(reward.champion.count)}
     verdict, reason = _verdict(bounds, users, config, days)
-    return Judgement(verdict=verdict, reason=reason, users=users, intervals={n: _json(b) for n, b in bounds.items()})
-
-
-def _bounds(arms: Arms, alpha: float, config: SequentialConfig) -> tuple[float, float, float]:
-    low, high = interval(arms, alpha, config)
-    return float(arms.canary.mean - arms.champion.mean), float(low), float(high)
+    return Judgement(verdict=verdict, reason=reason, users=users, interval=_json(bounds))
 
 
 def _verdict(
-    bounds: Mapping[str, tuple[float, float, float]], users: Mapping[str, int], config: SequentialConfig, days: float
+    bounds: tuple[float, float, float], users: Mapping[str, int], config: SequentialConfig, days: float
 ) -> tuple[Verdict, str]:
-    harmed = [name for name, (_, low, _) in bounds.items() if name != "reward" and low > config.tolerance]
-    if harmed:
-        name, (difference, low, _) = harmed[0], bounds[harmed[0]]
-        return "roll back", f"The canary has more of '{name}': {difference:+.4g}, at least {low:+.4g}."
-    difference, low, high = bounds["reward"]
+    difference, low, high = bounds
     if high < 0:
         return "roll back", f"The canary's reward is lower: {difference:+.4g} a user, at best {high:+.4g}."
     if low > config.gain:

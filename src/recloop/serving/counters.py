@@ -9,6 +9,11 @@ RECOMMENDATIONS = Counter(
     "Recommendations answered, by the fallback that was used (none: a history was scored).",
     ["fallback"],
 )
+ANSWERS = Counter(
+    "recloop_answers",
+    "Requests to recommend, by arm, and by whether who was asked first answered or failed.",
+    ["arm", "outcome"],
+)
 FEEDBACK = Counter(
     "recloop_feedback_events",
     "Events received, by what became of them.",
@@ -25,6 +30,9 @@ WAITING_SLATES = Gauge(
 
 for _fallback in ("none", "nobody", "unknown_user", "empty_history"):
     RECOMMENDATIONS.labels(_fallback)
+for _arm in ("champion", "canary"):
+    for _outcome in ("answered", "failed"):
+        ANSWERS.labels(_arm, _outcome)
 for _outcome in ("accepted", "duplicate", "rejected", "unavailable"):
     FEEDBACK.labels(_outcome)
 for _outcome in ("logged", "dropped"):
@@ -34,6 +42,11 @@ for _outcome in ("logged", "dropped"):
 def count_recommendation(response: RecommendResponse) -> None:
     """Count an answer."""
     RECOMMENDATIONS.labels(response.fallback or "none").inc()
+
+
+def count_answer(arm: str, *, failed: bool) -> None:
+    """Count a request by the arm it belonged to."""
+    ANSWERS.labels(arm, "failed" if failed else "answered").inc()
 
 
 def count_feedback(response: FeedbackResponse) -> None:

@@ -11,6 +11,7 @@ that does.
 
 import logging
 import os
+import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -43,7 +44,6 @@ from recloop.serving.schemas import (
 
 if TYPE_CHECKING:
     from recloop.serving.recommender import Recommendation, Recommender, Scored
-    from recloop.store import Arm, Exposure
 
 BUNDLE_VARIABLE = "RECLOOP_BUNDLE"
 ROOT_VARIABLE = "RECLOOP_ROOT"
@@ -51,6 +51,10 @@ DEFAULT_BUNDLE = "artifacts/bundle"
 BENTO_FILE = "bento.yaml"
 """Lies beside the source of a built Bento."""
 RETRY_SECONDS = 5
+THREADS = 4
+"""Requests that are answered at once."""
+CANARY_SECONDS = 2.0
+"""How long a canary may take for an answer; then the champion gives it, and the canary has failed."""
 WRITERS = 4
 """Batches of feedback under way at once; a store that hangs holds up these, and no recommendation."""
 REMAINS = (
@@ -63,7 +67,7 @@ _log = logging.getLogger("bentoml.recloop")
 _pages = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
 
-@bentoml.service(name="recloop", workers=1, threads=4, traffic={"timeout": 30})
+@bentoml.service(name="recloop", workers=1, threads=THREADS, traffic={"timeout": 30})
 @bentoml.asgi_app(_pages)
 class RecommendationService:
     """Personal recommendations, similar items, and the feedback that the next model learns from."""
@@ -72,6 +76,7 @@ class RecommendationService:
         from recloop.serving.clicks import ClickStatistics
         from recloop.serving.exposures import ExposureLog
         from recloop.serving.feedback import Feedback
+        from recloop.serving.limit import TimeLimit
         from recloop.serving.live import LiveHistories
         from recloop.serving.people import ErasedPeople
         from recloop.serving.traffic import Traffic
@@ -88,6 +93,7 @@ class RecommendationService:
         self._feedback = Feedback(open_store, clock.seconds)
         self._exposures = ExposureLog(open_store)
         self._people = ErasedPeople(open_store)
+        self._limit = TimeLimit(CANARY_SECONDS, THREADS)
         self._writers = anyio.CapacityLimiter(WRITERS)
         self._live = LiveHistories(open_store, self._people.until)
         self._clicks = ClickStatistics(open_store)
@@ -108,50 +114,49 @@ class RecommendationService:
     @bentoml.api(route="/recommend")
     def recommend(self, request: RecommendRequest, /) -> RecommendResponse:
         """Items for a known user, for a history, for both (the history counts), or for nobody in particular."""
+        from recloop.serving.answer import Answer, answer
         from recloop.serving.recommender import Past
-        from recloop.store import Exposure
 
-        request_id = str(uuid4())
-        arm, recommender = self._traffic.served.choose(request.user_id, request_id)
-        if recommender is None:
-            return _no_bundle()
+        begun, request_id, served = time.perf_counter(), str(uuid4()), self._traffic.served
         history = None if request.history is None else [Past(**event.model_dump()) for event in request.history]
 
-        def ask(asked: "Recommender", arm: "Arm", request_id: str) -> "tuple[Recommendation, Exposure]":
-            user_id = asked.stored_id(request.user_id)
-            answer = asked.recommend(
-                user_id=user_id, history=history, k=request.k, exclude=request.exclude, request_id=request_id
-            )
-            exposure = Exposure(
+        def ask(asked: "Recommender", request_id: str = request_id) -> "Recommendation":
+            return asked.recommend(
+                user_id=asked.stored_id(request.user_id),
+                history=history,
+                k=request.k,
+                exclude=request.exclude,
                 request_id=request_id,
-                timestamp=clock.now(),
-                user_id=user_id,
-                bundle=asked.bundle.id,
-                policy=asked.config.policy,
-                items=[item.item_id for item in answer.items],
-                scores=[item.score for item in answer.items],
-                propensities=answer.propensities,
-                candidates=answer.candidates,
-                n_candidates=answer.n_candidates,
-                seed=answer.seed,
-                arm=arm,
             )
-            return answer, exposure
+
+        def log(answered: Answer, request_id: str, begun: float) -> None:
+            user_id, seconds = answered.by.stored_id(request.user_id), time.perf_counter() - begun
+            self._exposures.put(answered.exposure(request_id, user_id, seconds))
+
+        def score(shadow: "Recommender") -> None:
+            begun, own_id = time.perf_counter(), str(uuid4())
+            log(Answer(by=shadow, slate=ask(shadow, own_id), arm="shadow"), own_id, begun)
 
         try:
-            answer, exposure = ask(recommender, arm, request_id)
+            answered = answer(served, ask, user_id=request.user_id, request_id=request_id, limit=self._limit)
         except RecloopError as error:
             return _problem(400, str(error))
+        if answered is None:
+            return _no_bundle()
+        log(answered, request_id, begun)
+        counters.count_answer(answered.arm, failed=answered.failed is not None)
+        if answered.slate is None:
+            assert answered.error is not None
+            raise answered.error
         response = RecommendResponse(
             request_id=request_id,
-            items=_items(answer.items),
-            bundle=recommender.bundle.id,
-            policy=recommender.config.policy,
-            fallback=answer.fallback,
-            ignored=answer.ignored,
+            items=_items(answered.slate.items),
+            bundle=answered.by.bundle.id,
+            policy=answered.by.config.policy,
+            fallback=answered.slate.fallback,
+            ignored=answered.slate.ignored,
         )
-        self._exposures.put(exposure)
-        self._traffic.shadow(lambda shadow: self._exposures.put(ask(shadow, "shadow", str(uuid4()))[1]))
+        self._traffic.shadow(score)
         counters.count_recommendation(response)
         return response
 

@@ -12,7 +12,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.sql import func
 
@@ -29,7 +29,7 @@ _SETUP_LOCK = 7_301_001
 
 
 def connect(address: str) -> Engine:
-    """An engine for the database at `address`, with the tables made if they are missing.
+    """An engine for the database at `address`, with tables made that are missing, and columns that came later.
 
     Several processes may do this at the same moment.
 
@@ -44,6 +44,7 @@ def connect(address: str) -> Engine:
             if not sqlite:
                 connection.execute(select(func.pg_advisory_xact_lock(_SETUP_LOCK)))
             METADATA.create_all(connection)
+            _add_columns(connection)
     except BaseException:
         engine.dispose()
         raise
@@ -76,6 +77,20 @@ def ping(engine: Engine) -> None:
     """
     with reading(engine) as connection:
         connection.execute(text("SELECT 1"))
+
+
+def _add_columns(connection: Connection) -> None:
+    """Give tables of an earlier version the columns that came since; older rows have nothing in them.
+
+    Both databases do this without rewriting a row, and processes of the earlier version go on writing.
+    """
+    present, quote = inspect(connection), connection.dialect.identifier_preparer.quote
+    for table in METADATA.sorted_tables:
+        names = {column["name"] for column in present.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in names and column.nullable:
+                kind = column.type.compile(connection.dialect)
+                connection.execute(text(f"ALTER TABLE {quote(table.name)} ADD COLUMN {quote(column.name)} {kind}"))
 
 
 def _parse(address: str) -> URL:

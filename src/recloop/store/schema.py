@@ -2,6 +2,8 @@
 
 Times are int64 microseconds since 1970 UTC, so that both databases keep them exactly and compare them alike. `seq`
 grows with every row, and no value of it comes twice.
+
+A column that is added to a table later must be nullable: a database that was made before gets it when it is opened.
 """
 
 from sqlalchemy import JSON, BigInteger, Column, Double, Identity, Integer, MetaData, Table, Text
@@ -56,6 +58,10 @@ SLATES = Table(
     Column("candidates", Text),
     Column("n_candidates", Integer),
     Column("seed", BigInteger),
+    Column("places", Integer),
+    Column("took", BigInteger),
+    Column("fallback", Text),
+    Column("failed", Text),
     Column("worker", Text, nullable=False),
     Column("serial", BigInteger, nullable=False),
     sqlite_autoincrement=True,

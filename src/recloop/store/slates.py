@@ -29,6 +29,10 @@ SCHEMA = {
     "candidates": pl.String(),
     "n_candidates": pl.Int32(),
     "seed": pl.Int64(),
+    "places": pl.Int32(),
+    "took": pl.Int64(),
+    "fallback": pl.String(),
+    "failed": pl.String(),
     "worker": pl.String(),
     "serial": pl.Int64(),
 }
@@ -70,6 +74,10 @@ class Exposure:
         candidates: digest of what the policy could choose from, if known.
         n_candidates: how many those were, if known.
         seed: of the policy's draws, if it drew.
+        took: how long the answer took, microseconds, if known.
+        fallback: why no history was scored, where none was; see `serving.recommender`.
+        failed: id of the bundle that was asked first and gave no answer. `bundle` was asked in its place; where that is
+            the same or failed too, the slate is empty.
     """
 
     request_id: str
@@ -84,6 +92,14 @@ class Exposure:
     candidates: str | None = None
     n_candidates: int | None = None
     seed: int | None = None
+    took: int | None = None
+    fallback: str | None = None
+    failed: str | None = None
+
+    @property
+    def places(self) -> int:
+        """How many items were served."""
+        return len(self.items)
 
     @property
     def chances(self) -> Sequence[float | None]:

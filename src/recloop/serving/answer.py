@@ -1,0 +1,105 @@
+"""Who answers a request when the canary does not: nobody is worse off for being in its share.
+
+A canary that raises, or is not done within the time limit, has failed, and the champion answers in its place; that is
+logged with the slate (`failed`) and judged by `loop.guardrails`. A request that the champion refuses too was bad.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from recloop import clock
+from recloop.errors import RecloopError
+from recloop.serving.limit import TimeLimit
+from recloop.serving.recommender import Recommendation, Recommender
+from recloop.serving.traffic import Served
+from recloop.store import Arm, Exposure
+
+_log = logging.getLogger("bentoml.recloop")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What became of a request.
+
+    Attributes:
+        by: who answered, or was asked last.
+        slate: the answer; `None` if there is none.
+        arm: whose request it was.
+        failed: id of the bundle that was asked first, if it failed.
+        error: what was raised where there is no answer.
+    """
+
+    by: Recommender
+    slate: Recommendation | None
+    arm: Arm
+    failed: str | None = None
+    error: Exception | None = None
+
+    def exposure(self, request_id: str, user_id: str | None, seconds: float) -> Exposure:
+        """What is logged of it.
+
+        Args:
+            request_id: of the request; of a shadow's slate, its own.
+            user_id: who asked, as `Recommender.stored_id` gives it.
+            seconds: how long it took.
+        """
+        slate = self.slate
+        return Exposure(
+            request_id=request_id,
+            timestamp=clock.now(),
+            user_id=user_id,
+            bundle=self.by.bundle.id,
+            policy=self.by.config.policy,
+            items=[item.item_id for item in slate.items] if slate else [],
+            scores=[item.score for item in slate.items] if slate else [],
+            propensities=slate.propensities if slate else [],
+            candidates=slate and slate.candidates,
+            n_candidates=slate and slate.n_candidates,
+            seed=slate and slate.seed,
+            arm=self.arm,
+            took=round(1e6 * seconds),
+            fallback=slate and slate.fallback,
+            failed=self.failed,
+        )
+
+
+def answer(
+    served: Served,
+    ask: Callable[[Recommender], Recommendation],
+    *,
+    user_id: str | None,
+    request_id: str,
+    limit: TimeLimit,
+) -> Answer | None:
+    """Ask whoever the plan names, and the champion if that is a canary that fails; `None` if nothing is loaded.
+
+    Args:
+        served: who is there.
+        ask: asks one of them.
+        user_id: who wants to know.
+        request_id: of the request.
+        limit: of the time that a canary has.
+
+    Raises:
+        RecloopError: the request is bad.
+    """
+    arm, first = served.choose(user_id, request_id)
+    champion = served.champion
+    if first is None or champion is None:
+        return None
+    failed, why = None, ""
+    if first is not champion:
+        try:
+            return Answer(by=first, slate=limit(lambda: ask(first)), arm=arm)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the champion is asked instead
+            failed, why = first.bundle.id, f"{type(error).__name__}: {error}"
+    try:
+        slate = ask(champion)
+    except RecloopError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the caller logs the request and raises it again
+        return Answer(by=champion, slate=None, arm=arm, failed=failed or champion.bundle.id, error=error)
+    if failed is not None:
+        _log.error("The canary %s failed, and the champion answered: %s", failed, why)
+    return Answer(by=champion, slate=slate, arm=arm, failed=failed)
