@@ -71,7 +71,7 @@ def flight(state: str, hours_ago: float) -> Flight:
             {"age_days": 31.25, "drift": "stable"},
             None,
             "retrain",
-            [FEW, "Drift: stable.", "The champion has been in charge for 31.2 days, above 30.0 days."],
+            [FEW, "Drift: stable.", "The champion is 31.2 days old, above 30.0 days."],
         ),
         ({"max_age_days": 30}, {"age_days": None}, None, "wait", [FEW, UNKNOWN]),
         (
@@ -286,9 +286,17 @@ def test_what_is_not_known_of_the_items_is_said_to_be_unknown() -> None:
     ]
 
 
-def test_the_age_counts_from_the_champions_deployment(tmp_path: Path) -> None:
+def test_the_age_is_that_of_the_bundle_and_a_rollback_makes_it_no_younger(tmp_path: Path) -> None:
     now = [NOW]
     with Store.open(f"sqlite:///{tmp_path / 'store.sqlite'}", clock=lambda: now[0]) as store:
         assert age_days(store, NOW) is None
         store.deploy("promote", "a", "ease", "first")
         assert age_days(store, NOW + 36 * HOUR) == 1.5
+        now[0] += 24 * HOUR
+        store.deploy("canary", "b", "als", "a trial", share=0.1)
+        assert age_days(store, NOW + 36 * HOUR) == 1.5
+        now[0] += 24 * HOUR
+        store.deploy("promote", "b", "als", "better")
+        assert age_days(store, NOW + 60 * HOUR) == 1.5
+        store.deploy("rollback", "a", "ease", "worse")
+        assert age_days(store, NOW + 60 * HOUR) == 2.5

@@ -47,7 +47,7 @@ class MonitorConfig(Config):
         on_drift: what to do when the newest window has drifted from the champion's: ``retrain`` if there are new
             events to learn from (``alert`` if not), always ``alert``, or ``ignore``.
         drift_looks: in so many looks in a row, at new data each, the same check must have drifted.
-        max_age_days: retrain if the champion has been in charge for longer; null is never.
+        max_age_days: retrain if the champion is older; null is never.
         min_unknown_share: retrain if this share of the new events is about items that the champion does not know.
         min_unknown_events: fewest new events for that share to mean anything.
         max_click_loss: retrain if the share of what the champion shows that is acted on, at the same places of its
@@ -58,7 +58,7 @@ class MonitorConfig(Config):
     min_new_events: int = Field(default=1000, ge=1, description="Events not learned from that call for retraining.")
     on_drift: Answer = Field(default="retrain", description="What drift leads to.")
     drift_looks: int = Field(default=1, ge=1, description="Looks in a row that must have found drift.")
-    max_age_days: float | None = Field(default=None, gt=0, description="Days in charge after which to retrain.")
+    max_age_days: float | None = Field(default=None, gt=0, description="Days of age after which to retrain.")
     min_unknown_share: float = Field(default=0.2, gt=0, le=1, description="Share of new events on unknown items.")
     min_unknown_events: int = Field(default=200, ge=1, description="Fewest new events for that share.")
     max_click_loss: float = Field(default=0.2, gt=0, le=1, description="Share of the click rate that may be lost.")
@@ -91,7 +91,7 @@ class Inputs:
         watermark: the `seq` of the store up to which that was counted.
         drift: verdict of the drift stage; `None` if there is nothing yet that could drift.
         drift_looks: in how many looks in a row, with this one, the same check has drifted.
-        age_days: how long the champion has been in charge; `None` without one.
+        age_days: how old the champion is, see `age_days`; `None` without one.
         unknown_share: share of the new events about items that the champion does not know, if it is known.
         clicks: how the champion's slates fare, if enough were served.
         asked_by: who asks for retraining, if anybody.
@@ -265,9 +265,16 @@ def open_request(store: Store) -> Decision | None:
 
 
 def age_days(store: Store, now: int) -> float | None:
-    """How long the champion has been in charge, in days."""
+    """How old the champion is, in days: since its bundle was put into traffic first, as canary, shadow or champion.
+
+    That is when it was trained, but for the hours until then; who rolls back to a bundle does not make it younger. The
+    time of its training is not kept in a bundle, whose bytes depend on nothing but its content, and the end of its
+    training window says how old its data are, which may be years for a collection of old events.
+    """
     champion = store.champion()
-    return None if champion is None else (now - champion.timestamp) / _DAY
+    if champion is None:
+        return None
+    return (now - min(row.timestamp for row in store.deployments() if row.bundle == champion.bundle)) / _DAY
 
 
 def _flight(rows: Sequence[Decision], project: str, now: int) -> Flight | None:
@@ -319,13 +326,13 @@ def _drift(inputs: Inputs, config: MonitorConfig) -> Trigger:
 def _age(inputs: Inputs, config: MonitorConfig) -> Trigger:
     most, age = config.max_age_days, inputs.age_days
     old = most is not None and age is not None and age > most
-    known = "nobody is in charge" if age is None else f"{age:.1f} days"
+    known = "there is no champion" if age is None else f"{age:.1f} days"
     return Trigger(
         name="age",
         value=age,
         bound="never" if most is None else f"more than {most:g} days",
         fires=old,
-        sentence=f"The champion has been in charge for {known}, above {most} days." if old else f"Age: {known}.",
+        sentence=f"The champion is {known} old, above {most} days." if old else f"Age: {known}.",
     )
 
 
