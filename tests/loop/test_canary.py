@@ -41,6 +41,7 @@ def serve(
     *,
     empty: bool = False,
     failing: bool = False,
+    visit: str = "first",
     took: tuple[int, int] = (5_000, 5_000),
 ) -> None:
     """100 users an arm with one slate each; of ten users of an arm, so many click. Where the canary fails, the champion
@@ -48,7 +49,7 @@ def serve(
     slates, events = list[Slate](), list[Event]()
     for arm, bundle, clicked, long in zip(("champion", "canary"), bundles, clicks, took, strict=True):
         for number in range(100):
-            request, user = f"{arm}-{number}", f"user-{arm}-{number}"
+            request, user = f"{visit}-{arm}-{number}", f"user-{arm}-{number}"
             items = [] if empty and arm == "canary" else ["x", "y"]
             failed = bundle if failing and arm == "canary" else None
             slates.append(
@@ -60,7 +61,7 @@ def serve(
                     took=long,
                     policy="top_n",
                     arm=arm,  # pyright: ignore[reportArgumentType]
-                    worker="w",
+                    worker=visit,
                     serial=len(slates),
                     items=items,
                     scores=[1.0] * len(items),
@@ -157,3 +158,24 @@ def test_a_canary_that_nobody_saw_ends_undecided(tmp_path: Path, store: Store):
     assert found.judgement.verdict == "undecided"
     assert store.traffic().canary is None
     assert review(tmp_path, store, CONFIG, now=BEGIN) is None
+
+
+def test_only_what_came_since_the_share_changed_is_read(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch):
+    bundles = begin(tmp_path, store)
+    serve(store, bundles, (1, 7))
+    slates, events = store.last_slate_seq(), store.last_event_seq()
+    begin_canary(tmp_path, store, share=0.4, reason="More.")
+    serve(store, bundles, (1, 7), visit="again")
+    asked = list[tuple[str, int]]()
+    for name in ("slates_after", "events_after", "impressions_after"):
+        read = getattr(Store, name)
+
+        def spy(opened: Store, seq: int, name: str = name, read: Any = read) -> Any:
+            asked.append((name, seq))
+            return read(opened, seq)
+
+        monkeypatch.setattr(Store, name, spy)
+    found = review(tmp_path, store, CONFIG, now=LATER)
+    assert found
+    assert found.judgement.users == {"canary": 100, "champion": 100}
+    assert asked == [("slates_after", slates), ("events_after", events), ("impressions_after", slates)]

@@ -189,6 +189,7 @@ def test_status_before_and_after(tmp_path: Path, store: Store):
         "history": [],
         "events": 0,
         "decision": None,
+        "review": None,
     }
     bundle = package(tmp_path, "a")
     promote(tmp_path, store, reason="New.")

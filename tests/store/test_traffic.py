@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from recloop.store import Store
+from recloop.store import Event, Slate, Store
 from recloop.store.records import Deployment, changes
 from recloop.store.traffic import Canary, Shadow, TrafficPlan, arm, plan, point
 
@@ -126,5 +126,16 @@ def test_the_store_keeps_shares_and_knows_the_champion_beside_a_canary(store: St
     assert found.champion == champion
     assert found.canary
     assert (found.canary.bundle, found.canary.share, found.canary.since) == ("b", 0.125, 1_700_000_000_000_000)
+    assert (found.canary.after_slate, found.canary.after_event) == (0, 0)
+    slate = Slate(
+        request_id="r", timestamp=1, bundle="a", policy="top_n", items=["i"], scores=[1.0], worker="w", serial=0
+    )
+    store.add_slates([slate])
+    store.add_events([Event(event_id=name, user_id="u", item_id="i", event="click", timestamp=1) for name in "xy"])
+    store.deploy("canary", "b", "als", "More.", share=0.25)
+    canary = store.traffic().canary
+    assert canary
+    assert (canary.after_slate, canary.after_event) == (store.last_slate_seq(), store.last_event_seq())
+    assert canary.after_event > canary.after_slate > 0
     assert found.shadow
-    assert [step.previous for step in store.deployments()] == [None, "a", "a"]
+    assert [step.previous for step in store.deployments()] == [None, "a", "a", "a"]

@@ -95,7 +95,7 @@ def review(root: Path, store: Store, config: CanaryConfig, *, now: int) -> Revie
     guardrails = _guardrails(slates, plan.canary, config, now)
     found = _harmed(guardrails)
     if found is None:
-        users = rewards(slates, _acted(store, slates, config, now), config, now)
+        users = rewards(slates, _acted(store, slates, plan.canary, config, now), config, now)
         found = judge(_arms(users), config.test, days=(now - plan.canary.share_since) / _DAY)
     record: dict[str, Any] = {"plan": asdict(plan), "config": config.model_dump(mode="json"), **asdict(found)}
     store.decide(KIND, found.verdict, record | {"guardrails": {name: one.record() for name, one in guardrails.items()}})
@@ -137,7 +137,7 @@ def _slates(store: Store, plan: TrafficPlan) -> pl.DataFrame:
             pl.col(TIME) >= plan.canary.share_since,
             asked == pl.col("arm").replace_strict(arms, default=None, return_dtype=pl.String),
         )
-        for frame in store.slates_after(0)
+        for frame in store.slates_after(plan.canary.after_slate)
     )
     return pl.concat([pl.DataFrame(schema=SCHEMA), *frames])
 
@@ -183,7 +183,7 @@ def rewards(slates: pl.DataFrame, acted: pl.DataFrame, config: CanaryConfig, now
     return joined.group_by(USER).agg(pl.col("arm").first(), pl.col("acted").mean().alias("reward"))
 
 
-def _acted(store: Store, slates: pl.DataFrame, config: CanaryConfig, now: int) -> pl.DataFrame:
+def _acted(store: Store, slates: pl.DataFrame, canary: Canary, config: CanaryConfig, now: int) -> pl.DataFrame:
     """How many places of each of the slates were acted on."""
     schema = {REQUEST: pl.String(), "acted": pl.UInt32()}
     if slates.is_empty():
@@ -192,7 +192,7 @@ def _acted(store: Store, slates: pl.DataFrame, config: CanaryConfig, now: int) -
     assert isinstance(first, int)
     with tempfile.TemporaryDirectory() as scratch:
         found = attribute(
-            events=store.events_after(0),
+            events=store.events_after(canary.after_event),
             impressions=store.impressions_after(first - 1),
             config=config.attribution,
             now=now,

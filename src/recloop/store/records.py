@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Engine, func, insert, select
 
+from recloop.store import order
 from recloop.store.connection import reading, writing
-from recloop.store.schema import DECISIONS, DEPLOYMENTS
+from recloop.store.schema import DECISIONS, DEPLOYMENTS, EVENTS, SLATES
 
 Action = Literal["promote", "rollback", "canary", "shadow", "end"]
 _DEPLOY_LOCK = 7_301_003
@@ -31,6 +32,8 @@ class Deployment:
         previous: id of the bundle that was in charge, if any.
         reason: one sentence.
         share: of the users, for a canary.
+        after_slate, after_event: for a canary, the greatest `seq` of slates and events then: what is served and done
+            under it has greater ones. `None` in rows of an earlier version.
     """
 
     seq: int
@@ -41,6 +44,8 @@ class Deployment:
     previous: str | None
     reason: str
     share: float | None = None
+    after_slate: int | None = None
+    after_event: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +90,8 @@ def deploy(
             "previous": last.bundle if last else None,
             "reason": reason,
             "share": share,
+            "after_slate": order.greatest(connection, SLATES) if action == "canary" else None,
+            "after_event": order.greatest(connection, EVENTS) if action == "canary" else None,
         }
         seq = connection.execute(insert(DEPLOYMENTS).returning(DEPLOYMENTS.c.seq), values).scalar_one()
     return Deployment(seq=seq, **values)

@@ -77,6 +77,8 @@ DEPLOYMENTS = Table(
     Column("model", Text, nullable=False),
     Column("previous", Text),
     Column("share", Double),
+    Column("after_slate", BigInteger),
+    Column("after_event", BigInteger),
     Column("reason", Text, nullable=False),
     sqlite_autoincrement=True,
 )

@@ -16,7 +16,7 @@ canary or shadow without a champion or of the champion itself.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Literal
+from typing import Any, Literal
 
 from recloop.store.records import Deployment, is_change
 
@@ -35,6 +35,7 @@ class Canary:
         salt: of the draw of users; another for each canary.
         since: when it began, microseconds since 1970 UTC.
         share_since: when the share became what it is.
+        after_slate, after_event: slates served and events that came since then have a greater `seq`.
     """
 
     bundle: str
@@ -43,6 +44,8 @@ class Canary:
     salt: str
     since: int
     share_since: int
+    after_slate: int = 0
+    after_event: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,13 +130,12 @@ def arm(current: TrafficPlan, user_id: str | None, request_id: str) -> Literal["
 
 
 def _canary(row: Deployment, before: Canary | None, share: float) -> Canary:
+    now: dict[str, Any] = {
+        "share": share,
+        "share_since": row.timestamp,
+        "after_slate": row.after_slate or 0,
+        "after_event": row.after_event or 0,
+    }
     if before and before.bundle == row.bundle:
-        return replace(before, share=share, share_since=row.timestamp)
-    return Canary(
-        bundle=row.bundle,
-        model=row.model,
-        share=share,
-        salt=f"{row.bundle} {row.seq}",
-        since=row.timestamp,
-        share_since=row.timestamp,
-    )
+        return replace(before, **now)
+    return Canary(bundle=row.bundle, model=row.model, salt=f"{row.bundle} {row.seq}", since=row.timestamp, **now)
