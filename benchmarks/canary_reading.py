@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sqlalchemy import insert, update
@@ -78,7 +79,7 @@ def fill(url: str, first: int, count: int, worker: str) -> None:
     rng, engine = np.random.default_rng(first), connect(url)
     for start in range(first, first + count, BATCH):
         numbers = range(start, min(start + BATCH, first + count))
-        slates, places, events = list[dict[str, object]](), list[dict[str, object]](), list[dict[str, object]]()
+        slates, places, events = list[dict[str, Any]](), list[dict[str, Any]](), list[dict[str, Any]]()
         for number, person, clicked in zip(
             numbers, rng.integers(200_000, size=len(numbers)), rng.random(len(numbers)) < 1 / 3, strict=True
         ):

@@ -32,6 +32,7 @@ def deploy(
     action: Action,
     share: Annotated[float, Field(gt=0, lt=1)] = 0.05,
     reason: str = "asked for in Prefect",
+    interleave: bool = False,
 ) -> State:
     """Promote the packaged model, try it as a canary, roll back to the one before, or build a Bento of it.
 
@@ -41,11 +42,12 @@ def deploy(
             Bento, an image pinned to artifacts/bundle.
         share: Of the users, for a canary.
         reason: One sentence, recorded with the deployment.
+        interleave: For a canary: show its users slates that both models pick in turns.
     """
     log = get_run_logger()
     try:
         with exclusive(log) as working:
-            message = put_in_charge(working, str(action), reason, share=share)
+            message = put_in_charge(working, str(action), reason, share=share, interleave=interleave)
     except RecloopError as error:
         return Failed(message=str(error))
     return Completed(message=message)
@@ -104,38 +106,39 @@ def _rules(root: Path) -> CanaryConfig:
     return parse(CanaryConfig, section(load_params(root / "params.yaml"), "canary"), "params.yaml: canary")
 
 
-def put_in_charge(working: Project, action: str, reason: str, *, share: float = 0.05) -> str:
+def put_in_charge(working: Project, action: str, reason: str, *, share: float = 0.05, interleave: bool = False) -> str:
     """Do `action` as a task of the current flow; returns what was done.
 
     Raises:
         RecloopError: it could not be done; the champion is who it was.
     """
-    state = _act.with_options(name=action, task_run_name=action)(working, action, reason, share, return_state=True)
+    act = _act.with_options(name=action, task_run_name=action)
+    state = act(working, action, reason, share, interleave, return_state=True)
     if not state.is_completed():
         raise RecloopError(state.message or f"{action} failed.")
     return state.message or action
 
 
 @task
-def _act(working: Project, action: str, reason: str, share: float) -> State:
+def _act(working: Project, action: str, reason: str, share: float, interleave: bool) -> State:  # noqa: FBT001 - a task
     try:
         if action == "build":
             message = _build(working)
         else:
             with Store.open(root=working.root) as store:
-                message = _change(working.root, store, action, reason, share)
+                message = _change(working.root, store, action, reason, share, interleave=interleave)
     except RecloopError as error:
         return Failed(message=str(error))
     create_markdown_artifact(f"{message}\n\nReason: {reason}", key="deployment", description=message)
     return Completed(message=message)
 
 
-def _change(root: Path, store: Store, action: str, reason: str, share: float) -> str:
+def _change(root: Path, store: Store, action: str, reason: str, share: float, *, interleave: bool) -> str:
     match action:
         case "promote":
             return deployments.promote(root, store, reason=reason).message
         case "canary":
-            return traffic.begin_canary(root, store, share=share, reason=reason).message
+            return traffic.begin_canary(root, store, share=share, reason=reason, interleave=interleave).message
         case "end_canary":
             canary = store.traffic().canary
             if canary is None:

@@ -197,6 +197,11 @@ def test_a_canary_and_a_shadow_come_and_go(tmp_path: Path, monkeypatch: pytest.M
     assert set(state["chain"]) == {first, second}
     assert set(state["review"]["record"]["guardrails"]) == {"failed", "fallback", "empty", "latency"}
     assert f"canary {second} judged at {state['review']['timestamp']}: go on. The canary has 0 users" in said("status")
+    assert said("canary", "--share", "0.2", "--interleave") == (
+        f"Bundle {second} (als) is interleaved with the champion now, with 20.0% of the users.\n"
+    )
+    assert f"canary: als ({second}), 20.0% of the users, interleaved with the champion" in said("status")
+    assert said("canary", "--review").startswith("The canary goes on. That may be chance: 0 users prefer the canary")
     said("canary", "--end", "--reason", "Enough.")
     said("shadow")
     said("shadow", "--end")

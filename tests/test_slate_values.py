@@ -115,6 +115,8 @@ def test_what_the_log_cannot_tell_is_said(tmp_path: Path) -> None:
     assert "needs vectors" in refused
     estimated = values(log(tmp_path, policy="thompson")).remark
     assert estimated == "Off-policy estimates are refused, as the propensities of thompson are estimated, not exact."
+    drafted = values(log(tmp_path, arm="interleaved"))
+    assert "no slate of the champion in the test window" in str(drafted.remark)
     alone = values(log(tmp_path, users=["u"] * SLATES))
     assert alone.remark == "The champion's logged slates are all of one person, so there is no estimate from them."
 

@@ -229,6 +229,9 @@ def canary(
     bundle: Annotated[Path | None, typer.Option(help="The challenger's folder; default: artifacts/bundle.")] = None,
     reason: Reason = "tried by hand",
     *,
+    interleave: Annotated[
+        bool, typer.Option("--interleave", help="Show them slates that both models pick in turns.")
+    ] = False,
     end: Annotated[bool, typer.Option("--end", help="End the canary instead.")] = False,
     review: Annotated[bool, typer.Option("--review", help="Judge the canary: promote it, end it, or go on.")] = False,
     root: Root = HERE,
@@ -247,7 +250,10 @@ def canary(
             told = traffic.end(root, store, bundle=current.bundle, reason=reason).message if current else NO_CANARY
             print(told)
         else:
-            print(traffic.begin_canary(root, store, share=share, reason=reason, bundle_folder=bundle).message)
+            begun = traffic.begin_canary(
+                root, store, share=share, reason=reason, bundle_folder=bundle, interleave=interleave
+            )
+            print(begun.message)
 
 
 @app.command()
@@ -324,7 +330,8 @@ def _print_status(state: dict[str, Any]) -> None:
     for part in ("canary", "shadow"):
         if challenger := state[part]:
             share = f", {challenger['share']:.1%} of the users" if "share" in challenger else ""
-            print(f"{part}: {challenger['model']} ({challenger['bundle']}){share}")
+            both = ", interleaved with the champion" if challenger.get("interleaved") else ""
+            print(f"{part}: {challenger['model']} ({challenger['bundle']}){share}{both}")
     if review := state["review"]:
         bundle, reason = review["record"]["plan"]["canary"]["bundle"], review["record"]["reason"]
         print(f"canary {bundle} judged at {review['timestamp']}: {review['verdict']}. {reason}")

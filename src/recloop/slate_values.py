@@ -5,6 +5,7 @@ product over its places, of which so little overlaps that every estimate would b
 was acted on (click, purchase or rating, as `loop.attribution` joins them) and 0 if not. Only slates count
 
 - of the champion's bundle that were shown to somebody known, who is not flagged as a bot, and whose window is over;
+- that it did not draft with a challenger, since the propensities of those are of neither policy;
 - from the begin of the test window on, since a model has learnt from what people did with earlier ones;
 - with a propensity that is exact.
 
@@ -26,7 +27,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recloop import policies
-from recloop.columns import BUNDLE, ITEM, POLICY, POSITION, PROPENSITY, TIME, USER
+from recloop.columns import ARM, BUNDLE, ITEM, POLICY, POSITION, PROPENSITY, TIME, USER
 from recloop.data.sequences import Contexts
 from recloop.data.tables import Attributes
 from recloop.data.vocabulary import UNKNOWN, Vocabulary
@@ -139,6 +140,7 @@ def _first_places(data: Path, champion: str, since: int) -> pl.DataFrame:
             frame.filter(
                 pl.col(POSITION) == 0,
                 pl.col(BUNDLE) == champion,
+                pl.col(ARM) != "interleaved",
                 pl.col(TIME) >= since,
                 pl.col(USER).is_not_null(),
                 pl.col(PROPENSITY).is_not_null(),

@@ -170,6 +170,9 @@ def test_a_canary_is_begun_judged_and_ended(flowing: Path):
         assert (plan.champion.bundle if plan.champion else None, plan.canary.share) == (first, 0.2)
     assert (canary_review(return_state=True).message or "").startswith("The canary goes on. ")
     assert canary_guard(return_state=True).message == "Nothing to take back."
+    both = deploy(action=Action("canary"), share=0.2, interleave=True, return_state=True)
+    assert "is interleaved with the champion now, with 20.0% of the users." in (both.message or "")
+    assert "users prefer the canary" in (canary_review(return_state=True).message or "")
     assert deploy(action=Action("end_canary"), reason="enough", return_state=True).is_completed()
     with Store.open(root=flowing) as store:
         assert store.traffic().canary is None

@@ -179,3 +179,57 @@ def test_only_what_came_since_the_share_changed_is_read(tmp_path: Path, store: S
     assert found
     assert found.judgement.users == {"canary": 100, "champion": 100}
     assert asked == [("slates_after", slates), ("events_after", events), ("impressions_after", slates)]
+
+
+@pytest.mark.parametrize(("prefer", "verdict"), [((2, 60), "promote"), ((60, 2), "roll back"), ((20, 21), "go on")])
+def test_preference_decides_on_interleaved_slates(tmp_path: Path, store: Store, prefer: tuple[int, int], verdict: str):
+    champion = package(tmp_path, "ease")
+    promote(tmp_path, store, reason="First.")
+    canary = package(tmp_path, "als")
+    assert begin_canary(tmp_path, store, share=0.3, reason="Try it.", interleave=True).message.startswith(
+        f"Bundle {canary} (als) is interleaved with the champion now, with 30.0% of the users."
+    )
+    slates, events = list[Slate](), list[Event]()
+    for number in range(100):
+        request, user, moment = f"r{number}", f"u{number}", BEGIN + HOUR
+        slates.append(
+            Slate(
+                request_id=request,
+                timestamp=moment,
+                bundle=champion,
+                policy="team_draft",
+                arm="interleaved",
+                worker="w",
+                serial=number,
+                items=["x", "y"],
+                scores=[1.0, 0.5],
+                propensities=[None, None],
+                bundles=[champion, canary] if number % 2 else [canary, champion],
+                user_id=user,
+            )
+        )
+        liked = champion if number < prefer[0] else canary if number < sum(prefer) else None
+        for place, owner in enumerate(slates[-1].bundles or []):
+            if owner == liked:
+                events.append(
+                    Event(
+                        event_id=request,
+                        user_id=user,
+                        item_id="xy"[place],
+                        event="click",
+                        timestamp=moment + 1,
+                        request_id=request,
+                    )
+                )
+    store.add_slates(slates)
+    store.add_events(events)
+    found = review(tmp_path, store, CONFIG, now=LATER)
+    assert found
+    assert found.judgement.users == {
+        "canary": prefer[1],
+        "champion": prefer[0],
+        "tied": 100 - sum(prefer),
+    }
+    assert found.judgement.verdict == verdict
+    left = {"promote": {canary}, "roll back": {champion}, "go on": {champion, canary}}[verdict]
+    assert store.traffic().bundles == left

@@ -138,12 +138,13 @@ def test_the_first_and_the_last_third_of_the_champions_slates_are_compared(tmp_p
             serve(store, number, clicked="ij" if clicks else "k", items="iji")
         serve(store, 30, bundle="other", clicked="i")
         serve(store, 31, arm="canary", clicked="i")
+        serve(store, 32, arm="interleaved", clicked="i")
         serve(store, 40, clicked="i")
         found = click_rates(store, "b", now=SETTLED + 35, least=10)
         assert found is not None
         assert (found.before, found.lately) == pytest.approx((0.5 * 2 / 3, 0.2 * 2 / 3)), "i counts at its first place"
         assert click_rates(store, "b", now=SETTLED + 35, least=11) is None
         assert click_rates(store, "b", now=SETTLED + 35, least=10, acts=["purchase"]) is None
-        newest = click_rates(store, "b", now=SETTLED + 35, least=5, slates=18)
+        newest = click_rates(store, "b", now=SETTLED + 35, least=5, slates=19)
         assert newest is not None
         assert newest.before == newest.lately == pytest.approx(0.2 * 2 / 3)

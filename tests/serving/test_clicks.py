@@ -102,7 +102,14 @@ def test_places_count_by_how_likely_they_are_looked_at_and_clicks_once(
     store: Store, follow: Callable[..., ClickStatistics]
 ) -> None:
     assert [examination(position) for position in (0, 2, 6)] == [1.0, 0.5, pytest.approx(1 / 3)]
-    store.add_slates([slate(1, "a", "b", "c"), slate(2, "c"), slate(3, "a", "b", arm="shadow")])
+    store.add_slates(
+        [
+            slate(1, "a", "b", "c"),
+            slate(2, "c"),
+            slate(3, "a", "b", arm="shadow"),
+            slate(4, "a", "b", arm="interleaved"),
+        ]
+    )
     store.add_events(
         [
             click(1, 1, "c"),

@@ -70,6 +70,17 @@ def test_stored_slates_come_back_as_they_were(store: Store):
     assert places(store)["seq"].unique().to_list() == slates(store)["seq"].to_list()
 
 
+def test_an_interleaved_slate_says_whose_each_place_is(store: Store):
+    drafted = replace(FIRST, arm="interleaved", propensities=[None] * 3, bundles=["aaaa", "bb", "aaaa"])
+    store.add_slates([drafted])
+    assert places(store).select("bundle", "propensity", "arm").rows() == [
+        ("aaaa", None, "interleaved"),
+        ("bb", None, "interleaved"),
+        ("aaaa", None, "interleaved"),
+    ]
+    assert slates(store)["bundle"].to_list() == ["aaaa"]
+
+
 def test_a_repeated_request_is_left_as_it_is(store: Store):
     store.add_slates([FIRST])
     other = replace(FIRST, items=["x"], scores=[1.0], propensities=[1.0])

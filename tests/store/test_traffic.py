@@ -21,7 +21,7 @@ def rows(*steps: tuple[str, str] | tuple[str, str, float]) -> list[Deployment]:
 
 
 STEPS = st.tuples(
-    st.sampled_from(["promote", "rollback", "canary", "shadow", "end"]),
+    st.sampled_from(["promote", "rollback", "canary", "interleave", "shadow", "end"]),
     st.sampled_from("abcd"),
     st.none() | st.floats(-0.5, 1.5),
 )
@@ -49,6 +49,18 @@ def test_a_canary_that_comes_back_draws_other_users():
     assert first
     assert again
     assert first.salt != again.salt
+
+
+def test_a_canary_that_is_interleaved_instead_begins_anew():
+    steps = rows(("promote", "a"), ("canary", "b", 0.1), ("interleave", "b", 0.1), ("interleave", "b", 0.2))
+    assert plan(steps).canary == Canary(
+        bundle="b", model="model b", share=0.2, salt="b 3", since=300, share_since=400, interleaved=True
+    )
+    arms = {arm(plan(steps), f"user {n}", "r") for n in range(50)}
+    assert arms == {"champion", "interleaved"}
+    assert plan([*steps, row(5, "canary", "b", 0.2)]).canary == Canary(
+        bundle="b", model="model b", share=0.2, salt="b 5", since=500, share_since=500
+    )
 
 
 @pytest.mark.parametrize(
@@ -132,7 +144,7 @@ def test_the_store_keeps_shares_and_knows_the_champion_beside_a_canary(store: St
     )
     store.add_slates([slate])
     store.add_events([Event(event_id=name, user_id="u", item_id="i", event="click", timestamp=1) for name in "xy"])
-    store.deploy("canary", "b", "als", "More.", share=0.25)
+    store.deploy("interleave", "b", "als", "More.", share=0.25)
     canary = store.traffic().canary
     assert canary
     assert (canary.after_slate, canary.after_event) == (store.last_slate_seq(), store.last_event_seq())

@@ -19,6 +19,7 @@ def write_log(
     propensity: float,
     bundle: str,
     policy: str = "epsilon_slots",
+    arm: str = "champion",
 ) -> None:
     """Slates at these moments (microseconds), each of one item; a clicked one is clicked a second later."""
     count = len(users)
@@ -33,7 +34,7 @@ def write_log(
             "propensity": [propensity] * count,
             "policy": [policy] * count,
             "bundle": [bundle] * count,
-            "arm": ["champion"] * count,
+            "arm": [arm] * count,
         }
     )
     write_parquet(shown.select(IMPRESSIONS), data / "impressions/feedback-1-9.parquet")

@@ -5,6 +5,8 @@ the present split, when the events' window after these is over. A slate's reward
 on. Slates for nobody are not counted: what is not known to be two people cannot count as two. What needs no waiting is
 judged first, by `loop.guardrails`, and a canary that does harm there is ended.
 
+Where the users of the canary see interleaved slates, their preference is judged instead, by `loop.preference`.
+
 Who belongs to an arm stays in it whatever happened: where the canary failed and the champion answered, the user is one
 of the canary's.
 """
@@ -22,7 +24,7 @@ from pydantic import Field
 from recloop.columns import REQUEST, TIME, USER
 from recloop.config import Config
 from recloop.errors import StoreError
-from recloop.loop import traffic
+from recloop.loop import preference, traffic
 from recloop.loop.attribution import AttributionConfig, attribute
 from recloop.loop.deployments import BUNDLES, promote
 from recloop.loop.guardrails import Guardrail, GuardrailConfig, harm, units
@@ -95,8 +97,12 @@ def review(root: Path, store: Store, config: CanaryConfig, *, now: int) -> Revie
     guardrails = _guardrails(slates, plan.canary, config, now)
     found = _harmed(guardrails)
     if found is None:
-        users = rewards(slates, _acted(store, slates, plan.canary, config, now), config, now)
-        found = judge(_arms(users), config.test, days=(now - plan.canary.share_since) / _DAY)
+        acted = _acted(store, slates, plan.canary, config, now)
+        days = (now - plan.canary.share_since) / _DAY
+        if plan.canary.interleaved:
+            found = preference.judge(margins(slates, acted, plan.canary.bundle, config, now), config.test, days=days)
+        else:
+            found = judge(_arms(rewards(slates, acted, config, now)), config.test, days=days)
     record: dict[str, Any] = {"plan": asdict(plan), "config": config.model_dump(mode="json"), **asdict(found)}
     store.decide(KIND, found.verdict, record | {"guardrails": {name: one.record() for name, one in guardrails.items()}})
     if found.verdict == "go on":
@@ -130,14 +136,15 @@ def _slates(store: Store, plan: TrafficPlan) -> pl.DataFrame:
     """What both arms showed since the canary's share is what it is."""
     assert plan.canary
     assert plan.champion
-    arms = {"canary": plan.canary.bundle, "champion": plan.champion.bundle}
+    canary, champion, arm = plan.canary, plan.champion.bundle, pl.col("arm")
     asked = pl.coalesce("failed", "bundle")
+    if canary.interleaved:
+        theirs = (arm == "interleaved") & asked.is_in([champion, canary.bundle])
+    else:
+        theirs = (arm == "canary") & (asked == canary.bundle)
     frames = (
-        frame.filter(
-            pl.col(TIME) >= plan.canary.share_since,
-            asked == pl.col("arm").replace_strict(arms, default=None, return_dtype=pl.String),
-        )
-        for frame in store.slates_after(plan.canary.after_slate)
+        frame.filter(pl.col(TIME) >= canary.share_since, theirs | (arm == "champion") & (asked == champion))
+        for frame in store.slates_after(canary.after_slate)
     )
     return pl.concat([pl.DataFrame(schema=SCHEMA), *frames])
 
@@ -167,25 +174,46 @@ def rewards(slates: pl.DataFrame, acted: pl.DataFrame, config: CanaryConfig, now
 
     Args:
         slates: shown ones, columns of `store.slates`.
-        acted: `request_id` and `acted`, places acted on, of slates with any place.
+        acted: `request_id`, `bundle` and `acted`, the bundle's places acted on, of slates with any place.
         config: how.
         now: microseconds since 1970 UTC.
     """
+    joined = _counted(slates, config, now).join(
+        acted.group_by(REQUEST).agg(pl.col("acted").sum()), on=REQUEST, how="left"
+    )
+    return joined.group_by(USER).agg(pl.col("arm").first(), pl.col("acted").fill_null(0).mean().alias("reward"))
+
+
+def margins(slates: pl.DataFrame, acted: pl.DataFrame, canary: str, config: CanaryConfig, now: int) -> list[int]:
+    """Of each user of interleaved slates whose time is over: the canary's places acted on less the champion's.
+
+    Arguments as in `rewards`; `canary` is its bundle's id.
+    """
+    drafted = _counted(slates, config, now).filter(pl.col("arm") == "interleaved")
+    sign = pl.when(pl.col("bundle") == canary).then(1).otherwise(-1)
+    of_slate = acted.group_by(REQUEST).agg((pl.col("acted").cast(pl.Int64) * sign).sum().alias("margin"))
+    joined = drafted.join(of_slate, on=REQUEST, how="left").with_columns(pl.col("margin").fill_null(0))
+    return joined.group_by(USER).agg(pl.col("margin").sum())["margin"].to_list()
+
+
+def _counted(slates: pl.DataFrame, config: CanaryConfig, now: int) -> pl.DataFrame:
+    """The slates of known users that count, once the user's time is over."""
     horizon, window = (round(s * _MICRO) for s in (config.horizon_seconds, config.attribution.window_seconds))
     first = pl.col(TIME).min().over(USER)
-    known = slates.filter(pl.col(USER).is_not_null()).sort(TIME, "seq")
-    counted = known.filter(
-        pl.col(TIME) <= first + horizon,
-        first + horizon + window <= now,
-        pl.col("arm") == pl.col("arm").first().over(USER),
+    return (
+        slates.filter(pl.col(USER).is_not_null())
+        .sort(TIME, "seq")
+        .filter(
+            pl.col(TIME) <= first + horizon,
+            first + horizon + window <= now,
+            pl.col("arm") == pl.col("arm").first().over(USER),
+        )
     )
-    joined = counted.join(acted, on=REQUEST, how="left").with_columns(pl.col("acted").fill_null(0))
-    return joined.group_by(USER).agg(pl.col("arm").first(), pl.col("acted").mean().alias("reward"))
 
 
 def _acted(store: Store, slates: pl.DataFrame, canary: Canary, config: CanaryConfig, now: int) -> pl.DataFrame:
-    """How many places of each of the slates were acted on."""
-    schema = {REQUEST: pl.String(), "acted": pl.UInt32()}
+    """How many places of each bundle on each of the slates were acted on."""
+    schema = {REQUEST: pl.String(), "bundle": pl.String(), "acted": pl.UInt32()}
     if slates.is_empty():
         return pl.DataFrame(schema=schema)
     first = slates["seq"].min()
@@ -199,7 +227,7 @@ def _acted(store: Store, slates: pl.DataFrame, canary: Canary, config: CanaryCon
             scratch=Path(scratch),
         )
         acted = (pl.col("click") == 1) | (pl.col("purchase") == 1) | pl.col("rating").is_not_null()
-        parts = [frame.group_by(REQUEST).agg(acted.sum().alias("acted")) for frame in found.frames()]
+        parts = [frame.group_by(REQUEST, "bundle").agg(acted.sum().alias("acted")) for frame in found.frames()]
     return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
 
 

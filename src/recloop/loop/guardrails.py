@@ -136,7 +136,7 @@ def units(slates: pl.DataFrame, config: GuardrailConfig, *, since: int, now: int
     return (
         visits.group_by(*keys, maintain_order=True)
         .agg(
-            (pl.col("arm").first() == "canary").alias("canary"),
+            (pl.col("arm").first() != "champion").alias("canary"),
             pl.col("failed").is_not_null().mean().alias("failed"),
             pl.col("fallback").is_not_null().mean().alias("fallback"),
             (pl.col("places") == 0).mean().alias("empty"),

@@ -14,7 +14,15 @@ from recloop.store import Store
 from recloop.store.traffic import TrafficPlan
 
 
-def begin_canary(root: Path, store: Store, *, share: float, reason: str, bundle_folder: Path | None = None) -> Change:
+def begin_canary(
+    root: Path,
+    store: Store,
+    *,
+    share: float,
+    reason: str,
+    bundle_folder: Path | None = None,
+    interleave: bool = False,
+) -> Change:
     """Serve a share of the users by a challenger, or change the share of the one that does.
 
     Args:
@@ -23,6 +31,7 @@ def begin_canary(root: Path, store: Store, *, share: float, reason: str, bundle_
         share: of the users, in (0, 1).
         reason: one sentence, kept with the record.
         bundle_folder: the challenger; by default `artifacts/bundle` of the root.
+        interleave: show those users slates that both bundles pick in turns, to see whose picks they act on.
 
     Raises:
         BundleError: the bundle is missing or damaged; the file is named.
@@ -38,11 +47,12 @@ def begin_canary(root: Path, store: Store, *, share: float, reason: str, bundle_
             raise StoreError(
                 f"Bundle {canary.bundle} ({canary.model}) is the canary; end it first with 'recloop canary --end'."
             )
-        message = f"Bundle {bundle} ({model}) is the canary now, with {share:.1%} of the users."
-        if canary and canary.share == share:
+        part = "is interleaved with the champion" if interleave else "is the canary"
+        message = f"Bundle {bundle} ({model}) {part} now, with {share:.1%} of the users."
+        if canary and (canary.share, canary.interleaved) == (share, interleave):
             return Change(changed=False, bundle=bundle, model=model, message=message.replace("now", "already"))
         ledger.note(store, read_manifest(root / BUNDLES / bundle))
-        store.deploy("canary", bundle, model, reason, share=share)
+        store.deploy("interleave" if interleave else "canary", bundle, model, reason, share=share)
         return Change(changed=True, bundle=bundle, model=model, message=message)
 
 

@@ -1,8 +1,9 @@
 """What was shown and clicked lately, for policies that learn from clicks: followed in the store while a model serves.
 
 A thread reads the store's slates and events; a request never waits for it. Counted are the places of the newest
-`ClicksConfig.slates` slates that people were shown (not those of a shadow), whatever bundle made them: all workers
-count the same, however long they run, and what people no longer click is forgotten (a sliding window, as in Garivier
+`ClicksConfig.slates` slates that people were shown, whatever bundle made them, but not those of a shadow, nor those
+that two bundles drafted, which no policy made by itself: all workers count the same, however long they run, and what
+people no longer click is forgotten (a sliding window, as in Garivier
 and Moulines, "On upper-confidence bound policies for switching bandit problems", ALT 2011).
 
 A place is clicked if an event of `ClicksConfig.acts` belongs to it as in `recloop.loop.attribution`: it names the
@@ -107,6 +108,7 @@ class _Slate:
 
 
 _NOTHING = _Sums()
+_NOT_COUNTED = ("shadow", "interleaved")
 
 
 def examination(position: int) -> float:
@@ -207,7 +209,9 @@ class ClickStatistics:
         self._complete = True
 
     def _take_places(self, frame: pl.DataFrame) -> None:
-        shown = frame.filter(pl.col("arm") != "shadow").select(REQUEST, "bundle", USER, TIME, POSITION, ITEM, SCORE)
+        shown = frame.filter(~pl.col("arm").is_in(_NOT_COUNTED)).select(
+            REQUEST, "bundle", USER, TIME, POSITION, ITEM, SCORE
+        )
         for request, bundle, user, moment, position, item, score in shown.iter_rows():
             slate = self._slates.get(request)
             if slate is None:

@@ -30,7 +30,7 @@ WAITING_SLATES = Gauge(
 
 for _fallback in ("none", "nobody", "unknown_user", "empty_history"):
     RECOMMENDATIONS.labels(_fallback)
-for _arm in ("champion", "canary"):
+for _arm in ("champion", "canary", "interleaved"):
     for _outcome in ("answered", "failed"):
         ANSWERS.labels(_arm, _outcome)
 for _outcome in ("accepted", "duplicate", "rejected", "unavailable"):

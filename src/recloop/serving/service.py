@@ -138,7 +138,9 @@ class RecommendationService:
             log(Answer(by=shadow, slate=ask(shadow, own_id), arm="shadow"), own_id, begun)
 
         try:
-            answered = answer(served, ask, user_id=request.user_id, request_id=request_id, limit=self._limit)
+            answered = answer(
+                served, ask, k=request.k, user_id=request.user_id, request_id=request_id, limit=self._limit
+            )
         except RecloopError as error:
             return _problem(400, str(error))
         if answered is None:
@@ -152,7 +154,7 @@ class RecommendationService:
             request_id=request_id,
             items=_items(answered.slate.items),
             bundle=answered.by.bundle.id,
-            policy=answered.by.config.policy,
+            policy=answered.policy,
             fallback=answered.slate.fallback,
             ignored=answered.slate.ignored,
         )

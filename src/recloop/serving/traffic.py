@@ -69,10 +69,12 @@ class Served:
         """Who scores besides."""
         return self.plan.shadow and self.recommenders[self.plan.shadow.bundle]
 
-    def choose(self, user_id: str | None, request_id: str) -> tuple[Literal["champion", "canary"], Recommender | None]:
-        """Which arm a request belongs to, and who answers it."""
+    def choose(
+        self, user_id: str | None, request_id: str
+    ) -> tuple[Literal["champion", "canary", "interleaved"], Recommender | None]:
+        """Which arm a request belongs to, and who answers it, or has a part in the answer besides the champion."""
         chosen = arm(self.plan, user_id, request_id)
-        if chosen == "canary" and self.plan.canary:
+        if chosen != "champion" and self.plan.canary:
             return chosen, self.recommenders[self.plan.canary.bundle]
         return "champion", self.champion
 
@@ -165,7 +167,13 @@ class Traffic:
             "pinned": self.pinned,
             "champion": only.bundle.id if only else None,
             "since": champion.timestamp if champion else None,
-            "canary": {"bundle": canary.bundle, "share": canary.share, "since": canary.since} if canary else None,
+            "canary": canary
+            and {
+                "bundle": canary.bundle,
+                "share": canary.share,
+                "interleaved": canary.interleaved,
+                "since": canary.since,
+            },
             "shadow": {"bundle": shadow.bundle, "since": shadow.since} if shadow else None,
         }
 

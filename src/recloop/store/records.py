@@ -11,7 +11,8 @@ from recloop.store import order
 from recloop.store.connection import reading, writing
 from recloop.store.schema import DECISIONS, DEPLOYMENTS, EVENTS, SLATES
 
-Action = Literal["promote", "rollback", "canary", "shadow", "end"]
+Action = Literal["promote", "rollback", "canary", "interleave", "shadow", "end"]
+_TRIALS = ("canary", "interleave")
 _DEPLOY_LOCK = 7_301_003
 _DECIDE_LOCK = 7_301_005
 _RECENT = 20
@@ -25,8 +26,9 @@ class Deployment:
         seq: grows with time.
         timestamp: when, microseconds since 1970 UTC.
         action: ``promote`` (a bundle is chosen), ``rollback`` (the one before is in charge again), ``canary`` (a
-            share of the users is served by it), ``shadow`` (it scores and is not shown), ``end`` (neither any longer);
-            see `store.traffic`.
+            share of the users is served by it), ``interleave`` (a share of the users gets slates of it and the
+            champion), ``shadow`` (it scores and is not shown), ``end`` (nothing of that any longer); see
+            `store.traffic`.
         bundle: which bundle.
         model: its model's name.
         previous: id of the bundle that was in charge, if any.
@@ -90,8 +92,8 @@ def deploy(
             "previous": last.bundle if last else None,
             "reason": reason,
             "share": share,
-            "after_slate": order.greatest(connection, SLATES) if action == "canary" else None,
-            "after_event": order.greatest(connection, EVENTS) if action == "canary" else None,
+            "after_slate": order.greatest(connection, SLATES) if action in _TRIALS else None,
+            "after_event": order.greatest(connection, EVENTS) if action in _TRIALS else None,
         }
         seq = connection.execute(insert(DEPLOYMENTS).returning(DEPLOYMENTS.c.seq), values).scalar_one()
     return Deployment(seq=seq, **values)

@@ -16,7 +16,7 @@ from recloop.store import erasures, order
 from recloop.store.connection import reading, writing
 from recloop.store.schema import IMPRESSIONS, SLATES
 
-Arm = Literal["champion", "canary", "shadow"]
+Arm = Literal["champion", "canary", "shadow", "interleaved"]
 
 SCHEMA = {
     "seq": pl.Int64(),
@@ -69,7 +69,8 @@ class Exposure:
         scores: K numbers, the model's scores.
         propensities: K probabilities that the policy shows this item at this place, `None` for one that is not known;
             by default all 1, as where nothing is left to chance.
-        arm: why this bundle was asked; the slates of a ``shadow`` are not shown.
+        arm: why this bundle was asked; the slates of a ``shadow`` are not shown, and an ``interleaved`` one is drafted
+            by two bundles and comes from the policy of neither.
         user_id: to whom, if known.
         candidates: digest of what the policy could choose from, if known.
         n_candidates: how many those were, if known.
@@ -78,6 +79,7 @@ class Exposure:
         fallback: why no history was scored, where none was; see `serving.recommender`.
         failed: id of the bundle that was asked first and gave no answer. `bundle` was asked in its place; where that is
             the same or failed too, the slate is empty.
+        bundles: K ids of the bundles whose pick each place is, where they differ; by default `bundle` for all.
     """
 
     request_id: str
@@ -95,6 +97,7 @@ class Exposure:
     took: int | None = None
     fallback: str | None = None
     failed: str | None = None
+    bundles: Sequence[str] | None = None
 
     @property
     def places(self) -> int:
@@ -221,7 +224,7 @@ def _without_erased(slate: Slate, until: Mapping[str, int]) -> Slate:
     """The slate, or what an erasure leaves of it: the row, so that it does not look lost, without user and places."""
     if slate.user_id is None or slate.user_id not in until or slate.timestamp > until[slate.user_id]:
         return slate
-    return replace(slate, user_id=None, items=(), scores=(), propensities=())
+    return replace(slate, user_id=None, items=(), scores=(), propensities=(), bundles=None)
 
 
 def _row(slate: Slate) -> dict[str, Any]:
@@ -229,10 +232,11 @@ def _row(slate: Slate) -> dict[str, Any]:
 
 
 def _places(slate: Slate) -> Iterator[dict[str, Any]]:
-    common = {name: getattr(slate, name) for name in ("request_id", "user_id", "policy", "bundle", "timestamp")}
-    places = zip(slate.items, slate.scores, slate.chances, strict=True)
-    for position, (item_id, score, propensity) in enumerate(places):
-        yield common | {"position": position, "item_id": item_id, "score": score, "propensity": propensity}
+    common = {name: getattr(slate, name) for name in ("request_id", "user_id", "policy", "timestamp")}
+    bundles = [slate.bundle] * len(slate.items) if slate.bundles is None else slate.bundles
+    names = ("position", "item_id", "score", "propensity", "bundle")
+    for place in zip(range(len(slate.items)), slate.items, slate.scores, slate.chances, bundles, strict=True):
+        yield common | dict(zip(names, place, strict=True))
 
 
 def _column(name: str) -> "Column[Any]":

@@ -5,10 +5,12 @@
 | `promote`  | the bundle is the champion; a canary is over, since it was measured against another champion     |
 | `rollback` | the same with a bundle that was promoted before                                                  |
 | `canary`   | the bundle is shown to a `share` of the users, instead of an earlier canary                      |
+| `interleave` | that share is shown slates of the bundle and the champion, instead of an earlier canary       |
 | `shadow`   | the bundle scores every request and is not shown, instead of an earlier shadow                   |
 | `end`      | the bundle is canary or shadow no longer                                                         |
 
-A `canary` row of the bundle that is the canary already changes its share and nothing else.
+A `canary` row of the bundle that is the canary already changes its share and nothing else; likewise `interleave`. One
+that goes from one to the other begins anew.
 A row that cannot be is passed over: a rollback to what was never promoted, a canary without a share between 0 and 1, a
 canary or shadow without a champion or of the champion itself.
 """
@@ -35,6 +37,7 @@ class Canary:
         salt: of the draw of users; another for each canary.
         since: when it began, microseconds since 1970 UTC.
         share_since: when the share became what it is.
+        interleaved: whether those users are shown slates of both instead.
         after_slate, after_event: slates served and events that came since then have a greater `seq`.
     """
 
@@ -44,6 +47,7 @@ class Canary:
     salt: str
     since: int
     share_since: int
+    interleaved: bool = False
     after_slate: int = 0
     after_event: int = 0
 
@@ -100,7 +104,7 @@ def plan(rows: Iterable[Deployment]) -> TrafficPlan:
             )
         elif current.champion is None or current.champion.bundle == row.bundle:
             continue
-        elif row.action == "canary" and row.share is not None and 0 < row.share < 1:
+        elif row.action in {"canary", "interleave"} and row.share is not None and 0 < row.share < 1:
             current = replace(current, canary=_canary(row, current.canary, row.share))
         elif row.action == "shadow":
             current = replace(current, shadow=Shadow(bundle=row.bundle, model=row.model, since=row.timestamp))
@@ -117,7 +121,7 @@ def point(salt: str, unit: str) -> float:
     return (int.from_bytes(digest) >> (64 - _BITS)) / (1 << _BITS)
 
 
-def arm(current: TrafficPlan, user_id: str | None, request_id: str) -> Literal["champion", "canary"]:
+def arm(current: TrafficPlan, user_id: str | None, request_id: str) -> Literal["champion", "canary", "interleaved"]:
     """Whose slate a request shows: the same for all requests of a user; drawn anew for each request of nobody.
 
     A user is in the canary if their point lies below its share, so whoever is in it stays when the share grows.
@@ -126,7 +130,9 @@ def arm(current: TrafficPlan, user_id: str | None, request_id: str) -> Literal["
     if canary is None:
         return "champion"
     unit = f"request {request_id}" if user_id is None else f"user {user_id}"
-    return "canary" if point(canary.salt, unit) < canary.share else "champion"
+    if point(canary.salt, unit) >= canary.share:
+        return "champion"
+    return "interleaved" if canary.interleaved else "canary"
 
 
 def _canary(row: Deployment, before: Canary | None, share: float) -> Canary:
@@ -136,6 +142,8 @@ def _canary(row: Deployment, before: Canary | None, share: float) -> Canary:
         "after_slate": row.after_slate or 0,
         "after_event": row.after_event or 0,
     }
-    if before and before.bundle == row.bundle:
+    both = row.action == "interleave"
+    if before and before.bundle == row.bundle and before.interleaved == both:
         return replace(before, **now)
-    return Canary(bundle=row.bundle, model=row.model, salt=f"{row.bundle} {row.seq}", since=row.timestamp, **now)
+    salt = f"{row.bundle} {row.seq}"
+    return Canary(bundle=row.bundle, model=row.model, salt=salt, since=row.timestamp, interleaved=both, **now)

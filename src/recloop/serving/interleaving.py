@@ -1,17 +1,18 @@
 """Team-draft interleaving: two rankings on one slate, and whose items people take.
 
-Radlinski, Kurup and Joachims, "How does clickthrough data reflect retrieval quality?", CIKM 2008. It needs far fewer
-requests than a canary to tell which of two rankings is liked better, since the same person sees both at once; it tells
-nothing of by how much, nor of what slates as a whole are worth. Shapes: N items of a ranking, K places, R requests.
+Radlinski, Kurup and Joachims, "How does clickthrough data reflect retrieval quality?", CIKM 2008. Since the
+same person sees both at once, it does not matter how much people differ; it tells which ranking is liked better, but
+nothing of by how much, nor of what slates as a whole are worth. `loop.preference` judges. Shapes: N items of a ranking,
+K places.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+
+from recloop.serving.recommender import Recommendation, Scored, seed_of
 
 Team = Literal["champion", "challenger"]
 TEAMS: tuple[Team, Team] = ("champion", "challenger")
@@ -28,21 +29,6 @@ class Interleaved:
 
     items: NDArray[np.int64]
     teams: tuple[Team, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Contest:
-    """What R requests say.
-
-    Attributes:
-        wins: requests on which more places of the champion, and of the challenger, were acted on.
-        ties: requests on which equally many were, none included.
-        p: two-sided, of the sign test on the wins: the probability of a result as lopsided if both were liked equally.
-    """
-
-    wins: tuple[int, int]
-    ties: int
-    p: float
 
 
 def team_draft(
@@ -85,13 +71,22 @@ def team_draft(
     return Interleaved(items=np.array(items, dtype=np.int64), teams=tuple(teams))
 
 
-def contest(acted: Sequence[Sequence[Team]]) -> Contest:
-    """Who wins.
+def merge(
+    champion: Recommendation, challenger: Recommendation, k: int, request_id: str
+) -> tuple[list[Scored], list[Team]]:
+    """One slate of two answers to a request, and whose pick each place is.
 
     Args:
-        acted: for each of R requests, the teams of the places that were acted on.
+        champion: its answer.
+        challenger: its answer; the two may know different items.
+        k: places.
+        request_id: what the coins depend on, so that the same answers give the same slate.
     """
-    margins = [sum(1 if team == "challenger" else -1 for team in teams) for teams in acted]
-    wins = (sum(margin < 0 for margin in margins), sum(margin > 0 for margin in margins))
-    p = float(binomtest(wins[1], sum(wins)).pvalue) if sum(wins) else 1.0
-    return Contest(wins=wins, ties=len(margins) - sum(wins), p=p)
+    answers: dict[Team, list[Scored]] = {"champion": champion.items, "challenger": challenger.items}
+    ids = list(dict.fromkeys(one.item_id for items in answers.values() for one in items))
+    number = {item: index for index, item in enumerate(ids)}
+    first, second = (np.array([number[one.item_id] for one in answers[team]], dtype=np.int64) for team in TEAMS)
+    drafted = team_draft(first, second, k, np.random.default_rng(seed_of(request_id, "team draft")))
+    scored = {team: {one.item_id: one for one in items} for team, items in answers.items()}
+    picks = zip(drafted.items.tolist(), drafted.teams, strict=True)
+    return [scored[team][ids[item]] for item, team in picks], list(drafted.teams)
