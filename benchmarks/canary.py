@@ -24,6 +24,8 @@ FOLDER = Path("benchmarks")
 RUNS, USERS_A_DAY, SHARE, RATE = 200, 2_000, 0.1, 0.1
 EFFECTS = (-0.5, -0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.5)
 LOOKS_A_DAY, PLACES = 24, 10
+CLICKS, SPREAD = 3.0, 0.5
+"""Of people who click often: the mean, and the shape of its gamma distribution."""
 VISIT, FAILING, STRANGERS, MILLISECONDS = 3, 0.005, 0.1, 6.0
 """Requests of a visit; of them fail; of the people have no history; the median answer."""
 HARMS = (
@@ -113,6 +115,44 @@ def interleave(effect: float, config: SequentialConfig, *, seed: int) -> dict[st
     }
 
 
+def lively(effect: float, config: SequentialConfig, *, seed: int) -> dict[str, Any]:
+    """Both ways where people click often and differ: a user's clicks on one slate are Poisson of a gamma mean."""
+    random = np.random.default_rng(seed)
+    looks = round(config.max_days * LOOKS_A_DAY)
+    users = round(config.max_days * USERS_A_DAY)
+    ends = (np.arange(looks) + 1) * users // looks - 1
+    outcomes: dict[str, list[tuple[bool, bool, float]]] = {"canary": [], "interleaved": []}
+    for _ in range(RUNS):
+        mine, mean = random.random(users) < SHARE, random.gamma(SPREAD, CLICKS / SPREAD, users)
+        clicks = random.poisson(mean * np.where(mine, 1 + effect, 1)).astype(np.float64)
+        sums = [
+            Sums(
+                count=np.cumsum(arm)[ends],
+                total=np.cumsum(clicks * arm)[ends],
+                squares=np.cumsum(clicks**2 * arm)[ends],
+            )
+            for arm in (mine.astype(np.float64), (~mine).astype(np.float64))
+        ]
+        low, high = interval(Arms(canary=sums[0], champion=sums[1]), config.alpha * OF_REWARD, config)
+        outcomes["canary"].append(_end(high < 0, low > 0))
+        margin = random.poisson(mean / 2 * (1 + effect)) - random.poisson(mean / 2)
+        won, lost = (np.cumsum(mine & (sign * margin > 0))[ends] for sign in (1, -1))
+        over = preference(won, lost) >= -np.log(config.alpha * OF_REWARD)
+        outcomes["interleaved"].append(_end(over & (lost > won), over & (won > lost)))
+    found: dict[str, Any] = {"effect": effect}
+    for name, ended in outcomes.items():
+        bad, good, days = np.array(ended, dtype=np.float64).mean(axis=0).tolist()
+        found[name] = {"rolled_back": bad, "promoted": good, "days": days}
+    return found
+
+
+def _end(bad: np.ndarray, good: np.ndarray) -> tuple[bool, bool, float]:
+    """Whether it ended so or so, and after how many days."""
+    over = bad | good
+    at = int(over.argmax()) if over.any() else len(over) - 1
+    return bool(bad[at]), bool(good[at]), (at + 1) / LOOKS_A_DAY
+
+
 def _arms(users: np.ndarray, counts: list[np.ndarray]) -> Arms:
     def sums(arm: int) -> Sums:
         total = np.cumsum(counts[arm], axis=1, dtype=np.float64)
@@ -127,6 +167,7 @@ def main() -> None:
     config = whole.test
     rows = [simulate(effect, config, seed=number) for number, effect in enumerate(EFFECTS)]
     both = [interleave(effect, config, seed=number) for number, effect in enumerate(EFFECTS)]
+    often = [lively(effect, config, seed=number) for number, effect in enumerate(EFFECTS)]
     harms = [{"harm": name} | harm(whole, seed=number, **how) for number, (name, how) in enumerate(HARMS)]
     setting = {"runs": RUNS, "users_a_day": USERS_A_DAY, "share": SHARE, "click_rate": RATE, "alpha": config.alpha}
     report: dict[str, Any] = {
@@ -137,11 +178,15 @@ def main() -> None:
     }
     report["harms"] = harms
     (FOLDER / "canary.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    (FOLDER / "CANARY.md").write_text(_page(rows, both, harms, whole), encoding="utf-8")
+    (FOLDER / "CANARY.md").write_text(_page(rows, both, often, harms, whole), encoding="utf-8")
 
 
 def _page(
-    rows: list[dict[str, float]], both: list[dict[str, float]], harms: list[dict[str, Any]], whole: CanaryConfig
+    rows: list[dict[str, float]],
+    both: list[dict[str, float]],
+    often: list[dict[str, Any]],
+    harms: list[dict[str, Any]],
+    whole: CanaryConfig,
 ) -> str:
     config, rules = whole.test, whole.guardrails
     more = 1e3 * rules.max_latency_increase_seconds
@@ -182,6 +227,20 @@ def _page(
         f"{canary['days']:.1f} |"
         for row, canary in zip(both, rows, strict=True)
     ]
+    lines += [
+        "",
+        f"The same where people click often and differ: {CLICKS:g} clicks on a slate in the mean, which is a gamma",
+        f"variable of shape {SPREAD:g} over the users. Both ways are simulated with the same people.",
+        "",
+        "| effect on clicks | canary: rolled back | promoted | days | interleaved: rolled back | promoted | days |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in often:
+        cells = [
+            f"{way['rolled_back']:.1%} | {way['promoted']:.1%} | {way['days']:.1f}"
+            for way in (row["canary"], row["interleaved"])
+        ]
+        lines.append(f"| {row['effect']:+.0%} | {' | '.join(cells)} |")
     lines += [
         "",
         "## By the guardrails",
