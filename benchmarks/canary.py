@@ -176,7 +176,7 @@ def main() -> None:
         "effects": rows,
         "interleaved": both,
     }
-    report["harms"] = harms
+    report |= {"lively": often, "harms": harms}
     (FOLDER / "canary.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     (FOLDER / "CANARY.md").write_text(_page(rows, both, often, harms, whole), encoding="utf-8")
 
