@@ -39,10 +39,15 @@ class FollowConfig(Config):
 
 
 class _Recent(NamedTuple):
-    """An event of the store."""
+    """An event of the store; a `Past` is made of it when it is asked for, since most never are."""
 
     seq: int
-    past: Past
+    item_id: str
+    timestamp: int
+    value: float
+
+    def past(self) -> Past:
+        return Past(item_id=self.item_id, timestamp=self.timestamp, value=self.value)
 
 
 class LiveHistories:
@@ -79,7 +84,7 @@ class LiveHistories:
             return []
         if until is not None:
             self._drop(user_id, until)
-        return [event.past for event in self._people.get(user_id, ()) if event.seq > seq]
+        return [event.past() for event in self._people.get(user_id, ()) if event.seq > seq]
 
     def reach(self, seqs: Iterable[int]) -> None:
         """Keep what came after the smallest of these events, and nothing older; of none, keep nothing."""
@@ -139,8 +144,8 @@ class LiveHistories:
 
     def _take(self, frame: pl.DataFrame) -> None:
         columns = frame.select(USER, "seq", ITEM, TIME, pl.col(VALUE).fill_null(1.0))
-        for user, seq, item, moment, value in columns.iter_rows():
-            event = _Recent(seq, Past(item_id=item, timestamp=moment, value=value))
+        for user, *event in columns.iter_rows():
+            event = _Recent._make(event)
             self._people[user] = (*self._people.get(user, ()), event)[-self._config.events :]
             self._people.move_to_end(user)
         while len(self._people) > self._config.people:
@@ -148,7 +153,7 @@ class LiveHistories:
 
     def _drop(self, user_id: str, until: int) -> None:
         with self._changing:
-            kept = tuple(event for event in self._people.get(user_id, ()) if (event.past.timestamp or 0) > until)
+            kept = tuple(event for event in self._people.get(user_id, ()) if event.timestamp > until)
             if kept:
                 self._people[user_id] = kept
             else:
