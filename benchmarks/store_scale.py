@@ -4,10 +4,11 @@
     python -m benchmarks.store_scale --events 1000000
     python -m benchmarks.store_scale --url URL              in another store, which keeps what is written
 
-In a scratch project the store is filled with the events of 200,000 people on 50,000 items. Then, each in a process of
-its own, `recloop ingest --source feedback` makes immutable files of them and versions these with DVC, `recloop status
---json` is asked, and one event more is ingested. Peak memory is that of the process; seconds are whole commands, the
-start of Python included. Results go to `benchmarks/store_scale.json`.
+In a scratch project `recloop status --json` is asked of an empty store, and the store is filled with the events of
+200,000 people on 50,000 items. They are counted twice. Then, each in a process of its own, `recloop ingest --source
+feedback` makes immutable files of them and versions these with DVC, `recloop status --json` is asked, and one event
+more is ingested. Peak memory is that of the process; seconds are whole commands, the start of Python included. Results
+go to `benchmarks/store_scale.json`.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +60,10 @@ def measure(project: Path, url: str, events: int) -> dict[str, Any]:
     (project / "params.yaml").write_text(PARAMS, encoding="utf-8")
     env = os.environ | {"RECLOOP_DATABASE_URL": url}
     run(["ingest"], project, env)
+    bare = run(["status", "--json"], project, env)
     filled = fill(url, events)
+    with Store.open(url) as store:
+        first, again = seconds(store.count_events), seconds(store.count_events)
     taken = run(["ingest", "--source", "feedback"], project, env)
     asked = run(["status", "--json"], project, env)
     with Store.open(url) as store:
@@ -70,7 +75,10 @@ def measure(project: Path, url: str, events: int) -> dict[str, Any]:
         "ingest_seconds": taken["seconds"],
         "ingest_events_per_second": round(events / taken["seconds"]),
         "ingest_peak_mib": taken["peak_mib"],
+        "first_count_seconds": first,
+        "count_seconds": again,
         "status_seconds": asked["seconds"],
+        "status_seconds_without_events": bare["seconds"],
         "next_ingest_seconds": more["seconds"],
         "files": len(files),
         "data_mib": round(sum(file.stat().st_size for file in files) / (1 << 20)),
@@ -99,6 +107,13 @@ def fill(url: str, events: int) -> float:
             connection.execute(insert(EVENTS), rows)
     engine.dispose()
     return time.perf_counter() - started
+
+
+def seconds(ask: Callable[[], object]) -> float:
+    """How long a call takes."""
+    started = time.perf_counter()
+    ask()
+    return round(time.perf_counter() - started, 4)
 
 
 def run(words: list[str], folder: Path, env: dict[str, str]) -> dict[str, float]:

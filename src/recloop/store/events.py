@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from recloop.store import erasures, order
@@ -109,13 +109,6 @@ def after(engine: Engine, seq: int, limit: int) -> Iterator[pl.DataFrame]:
 def last_seq(engine: Engine) -> int:
     """The greatest `seq` below which no further event can appear, 0 if there is none."""
     return order.last_seq(engine, EVENTS)
-
-
-def count(engine: Engine, seq: int) -> int:
-    """How many events have a greater `seq`; all are counted by the narrowest index."""
-    query = select(func.count()).select_from(EVENTS)
-    with reading(engine) as connection:
-        return connection.execute(query.where(EVENTS.c.seq > seq) if seq else query).scalar_one()
 
 
 def _insert(connection: Connection, events: list[Event], received: int) -> set[str]:

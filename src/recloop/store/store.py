@@ -9,7 +9,7 @@ import polars as pl
 from sqlalchemy import Engine
 
 from recloop.clock import now
-from recloop.store import connection, erasures, events, impressions, records, slates, traffic
+from recloop.store import connection, counts, erasures, events, impressions, records, slates, traffic
 from recloop.store.erasures import Erased, Erasure
 from recloop.store.events import Added, Event
 from recloop.store.impressions import Impression
@@ -95,7 +95,7 @@ class Store:
 
     def count_events(self, after: int = 0) -> int:
         """How many events are stored with a `seq` greater than `after`."""
-        return events.count(self._engine, after)
+        return counts.after(self._engine, after) if after else counts.count(self._engine)
 
     def add_impressions(self, batch: Sequence[Impression]) -> None:
         """Store what was shown, in one transaction; a repeated pair of request and position is left alone."""
