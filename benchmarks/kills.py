@@ -140,10 +140,11 @@ class Service:
 
 
 class Client(threading.Thread):
-    """Sends batches of events, each until it is acknowledged."""
+    """Sends batches of events, each until it is acknowledged, with a pause in seconds after each."""
 
-    def __init__(self, name: str, address: str) -> None:
+    def __init__(self, name: str, address: str, pause: float = 0.0) -> None:
         super().__init__(name=name, daemon=True)
+        self._pause = pause
         self._address, self.acknowledged, self.tries, self.ended = address, list[str](), 0, threading.Event()
 
     def run(self) -> None:
@@ -151,10 +152,7 @@ class Client(threading.Thread):
         batch = 0
         while not self.ended.is_set():
             ids = [f"{self.name}-{batch}-{place}" for place in range(BATCH)]
-            events = [
-                {"event_id": name, "user_id": self.name, "item_id": name, "event": "click", "timestamp": 1.6e9 + batch}
-                for name in ids
-            ]
+            events = [self.event(batch, name) for name in ids]
             late = None
             while late is None or not self.ended.is_set() or time.monotonic() < late:
                 late = time.monotonic() + 30 if late is None else late
@@ -166,6 +164,11 @@ class Client(threading.Thread):
                         break
                 time.sleep(0.05)
             batch += 1
+            self.ended.wait(self._pause)
+
+    def event(self, batch: int, name: str) -> dict[str, Any]:
+        """An event with the id `name`, and with an item of its own, by which it is found in the data."""
+        return {"event_id": name, "user_id": self.name, "item_id": name, "event": "click", "timestamp": 1.6e9 + batch}
 
 
 def main() -> None:

@@ -80,7 +80,7 @@ def ingest_data(working: Project, source: str | None) -> State:
     log = get_run_logger()
     try:
         params = load_params(working.root / "params.yaml")
-        report = read_source(params, working.root, source=source)
+        report = read_source(params, working.root, source=source, wait=True)
     except RecloopError as error:
         log.error("%s", error)  # noqa: TRY400 - the sentence is meant for a person
         create_markdown_artifact(f"**Nothing was ingested.** {error}", key="failure", description="Why ingest failed")

@@ -5,8 +5,10 @@ import fcntl
 import io
 import logging
 import os
+import signal
 import subprocess
 import threading
+import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,10 @@ from recloop import processes
 from recloop.errors import RecloopError
 
 ROOT_VARIABLE = "RECLOOP_ROOT"
+RUNNER_VARIABLE = "RECLOOP_RUNNER"
+"""Names the process that serves the flows, for those that it starts."""
+RUNNER_SECONDS = 0.5
+"""How often a flow looks whether the process that started it is still there."""
 LISTEN_SECONDS = 5.0
 """How long to read on after a command has ended; something that it left running may keep its output open."""
 
@@ -52,9 +58,12 @@ def find_root() -> Path:
 def exclusive(log: Log) -> Generator[Project]:
     """Work on the project alone: a second flow waits until the first has finished, then goes on.
 
-    Parameters, data and stage outputs belong together, so the lock is held for a whole flow, not for one stage.
+    Parameters, data and stage outputs belong together, so the lock is held for a whole flow, not for one stage. A flow
+    that `flows.serve` started ends when that is killed: nobody could cancel it, and Prefect would not hear of it.
     """
     root = find_root()
+    if runner := os.environ.get(RUNNER_VARIABLE):
+        threading.Thread(target=_end_with, args=(int(runner),), name="runner", daemon=True).start()
     path = root / ".dvc" / "tmp" / "recloop.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file, contextlib.chdir(root):
@@ -64,6 +73,25 @@ def exclusive(log: Log) -> Generator[Project]:
             log.info("Another flow works on %s; waiting until it has finished.", root)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield Project(root=root, lock=file.fileno())
+
+
+@contextlib.contextmanager
+def serving(root: Path) -> Generator[None]:
+    """Be the only process that serves the flows of a project.
+
+    Raises:
+        RecloopError: another one does.
+    """
+    path = root / ".dvc" / "tmp" / "recloop.serving.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RecloopError(
+                f"The flows of {root} are served already, and one process may do that at a time; stop it first."
+            ) from None
+        yield
 
 
 def run(command: Sequence[str], working: Project, *, env: Mapping[str, str], folder: Path, log: Log) -> tuple[int, str]:
@@ -93,6 +121,13 @@ def run(command: Sequence[str], working: Project, *, env: Mapping[str, str], fol
             pass
         listener.join(LISTEN_SECONDS)
     return status, last
+
+
+def _end_with(runner: int) -> None:
+    """Wait until this process is no child of `runner` any more, then end it and, by their guards, its stages."""
+    while os.getppid() == runner:
+        time.sleep(RUNNER_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _poll(process: subprocess.Popen[Any]) -> int | None:

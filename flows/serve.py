@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from flows import server
-from flows.project import find_root
+from flows.project import RUNNER_VARIABLE, find_root, serving
 from recloop.errors import RecloopError
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
 
 NAME = "default"
+TAG = "recloop"
 MONITOR_CRON = "0 5 * * *"
 POLL_SECONDS = 2
 """How often to ask the server for runs to start."""
@@ -54,7 +55,7 @@ def deployments() -> "list[RunnerDeployment]":
         flow.to_deployment(
             NAME,
             description=(inspect.getdoc(flow.fn) or "").partition("\n\nArgs:")[0],
-            tags=["recloop"],
+            tags=[TAG],
             entrypoint_type=EntrypointType.MODULE_PATH,
             **options,
         )
@@ -85,14 +86,20 @@ def _serve(*, with_server: bool, port: int) -> None:
     console = Console(highlight=False)
     root = find_root()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(serving(root))
         if given:
             console.print(f"Using the Prefect server of PREFECT_API_URL, {given}.")
         else:
             stack.enter_context(server.running(root, port, os.environ))
         server.quiet(os.environ)
+        os.environ[RUNNER_VARIABLE] = str(os.getpid())
         from prefect import serve
 
+        from flows import leftovers
+
         found = deployments()
+        for run in leftovers.settle(TAG):
+            console.print(f"Left behind by a process that was killed: {run.name}.")
         console.print(f"Prefect UI: {server.page(os.environ['PREFECT_API_URL'])}  (Ctrl-C stops it)")
         console.print(f"Flows: {', '.join(deployment.flow_name or '' for deployment in found)}")
         serve(*found, pause_on_shutdown=False, print_starting_message=False, query_seconds=POLL_SECONDS)

@@ -1,14 +1,18 @@
 """A Prefect server of the project's own, for as long as it is needed."""
 
 import contextlib
+import subprocess
 import sys
-from collections.abc import Generator, MutableMapping
+import threading
+from collections.abc import Callable, Generator, MutableMapping
 from pathlib import Path
 
 from recloop import processes
 from recloop.errors import RecloopError
 
 START_SECONDS = 180.0
+AGAIN_SECONDS = 1.0
+"""How often to look whether the server is still there."""
 
 
 def quiet(env: MutableMapping[str, str]) -> None:
@@ -25,6 +29,8 @@ def page(api: str) -> str:
 @contextlib.contextmanager
 def running(root: Path, port: int, env: MutableMapping[str, str]) -> Generator[str]:
     """Run a server on `port` until the block ends; its database and log lie in `.prefect` unless PREFECT_HOME is set.
+
+    If it dies it is started again.
 
     Args:
         root: the project's folder.
@@ -46,8 +52,28 @@ def running(root: Path, port: int, env: MutableMapping[str, str]) -> Generator[s
     env.setdefault("PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT", "false")
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", processes.LOCALHOST, "--port", str(port)]
     log = home / "server.log"
-    with log.open("wb") as output, processes.running(command, folder=root, env=dict(env), output=output) as process:
+    with log.open("wb") as output, contextlib.ExitStack() as stack:
+
+        def start() -> "subprocess.Popen[bytes]":
+            return stack.enter_context(processes.running(command, folder=root, env=dict(env), output=output))
+
+        process = start()
         if not processes.answers(f"{api}/health", process, START_SECONDS):
             tail = processes.last_lines(log, 3)
             raise RecloopError(f"The Prefect server did not start ({tail}); {log} says more.")
-        yield api
+        ending = threading.Event()
+        keeper = threading.Thread(target=_keep, args=(process, start, ending), name="server", daemon=True)
+        keeper.start()
+        try:
+            yield api
+        finally:
+            ending.set()
+            keeper.join()
+
+
+def _keep(
+    process: "subprocess.Popen[bytes]", start: Callable[[], "subprocess.Popen[bytes]"], ending: threading.Event
+) -> None:
+    while not ending.wait(AGAIN_SECONDS):
+        if process.poll() is not None:
+            process = start()

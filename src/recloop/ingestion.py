@@ -63,7 +63,12 @@ class IngestReport:
 
 
 def ingest(
-    params: Mapping[str, Any], root: Path, source: str | None = None, progress: Progress = track
+    params: Mapping[str, Any],
+    root: Path,
+    source: str | None = None,
+    progress: Progress = track,
+    *,
+    wait: bool = False,
 ) -> IngestReport:
     """Read a source into ``data/`` and version the result.
 
@@ -72,6 +77,7 @@ def ingest(
         root: the project's root, a Git and DVC repository.
         source: name of the source, instead of ``ingest.source``.
         progress: shows how far long steps are.
+        wait: for another ingestion to end, instead of refusing.
 
     Raises:
         ConfigError: an option is unknown or wrong, or `root` is not set up for DVC.
@@ -82,7 +88,7 @@ def ingest(
     name = config.source
     root = root.absolute()
     versions.require_project(root)
-    with versions.alone(root) as lock, people.known_store(params, root) as store:
+    with versions.alone(root, wait=wait) as lock, people.known_store(params, root) as store:
         swap.recover(root / DATA, root / SCRATCH)
         before = versions.version(root)
         _require_appended(root, lock)

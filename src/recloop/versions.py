@@ -34,14 +34,18 @@ def require_project(root: Path) -> None:
 
 
 @contextlib.contextmanager
-def alone(root: Path) -> Generator[IO[bytes]]:
-    """Hold the project's ingestion lock; it ends with the process, or with the DVC that a killed one left behind."""
+def alone(root: Path, *, wait: bool = False) -> Generator[IO[bytes]]:
+    """Hold the project's ingestion lock; it ends with the process, or with the DVC that a killed one left behind.
+
+    Raises:
+        DataError: another process holds it, and `wait` is not set.
+    """
     folder = root / SCRATCH
     folder.mkdir(parents=True, exist_ok=True)
     (folder.parent / ".gitignore").write_text("*\n", encoding="utf-8")
     with (folder / "lock").open("ab") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise DataError(
                 f"Another ingestion is running in {root}, and only one may run at a time; wait until it has ended."

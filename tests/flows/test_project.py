@@ -123,13 +123,51 @@ def test_a_command_that_leaves_something_running_has_still_ended(root: Path, mon
         assert time.monotonic() - started < 5
 
 
+def test_the_flows_of_a_project_are_served_once(root: Path):
+    with project.serving(root):
+        with pytest.raises(RecloopError) as caught, project.serving(root):
+            pass
+        assert str(caught.value) == (
+            f"The flows of {root} are served already, and one process may do that at a time; stop it first."
+        )
+    with project.serving(root):
+        pass
+
+
+STARTS_A_FLOW = """
+import os, subprocess, sys
+os.environ["RECLOOP_RUNNER"] = str(os.getpid())
+flow = subprocess.Popen([sys.executable, "-c", {flow!r}], stdout=subprocess.PIPE, text=True)
+flow.stdout.readline()
+print(flow.pid, flush=True)
+flow.wait()
+"""
+
+
+def test_a_flow_ends_with_the_process_that_started_it_and_frees_the_project(root: Path):
+    script = STARTS_A_FLOW.format(flow=HOLD.format(body="import time; time.sleep(60)"))
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as runner:
+        assert runner.stdout is not None
+        flow = int(runner.stdout.readline())
+        time.sleep(2 * project.RUNNER_SECONDS)
+        assert not _ended(flow), "as long as that is there, the flow goes on"
+        runner.kill()
+    assert _ends(flow)
+    with project.exclusive(LOG):
+        pass
+
+
 def _ends(pid: int) -> bool:
     for _ in range(50):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
+        if _ended(pid):
             return True
         time.sleep(0.1)
     return False
+
+
+def _ended(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return True

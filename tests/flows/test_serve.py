@@ -1,5 +1,6 @@
 """What `make ui` starts: a real server, every flow registered, the schedule, the trigger, and an orderly end."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from flows import server
@@ -28,6 +30,37 @@ def test_a_taken_port_is_one_sentence(tmp_path: Path):
             pass
     assert str(caught.value) == f"Port {port} is taken or not allowed; choose another one with --port."
     assert not (tmp_path / ".prefect").exists()
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_a_server_that_is_killed_is_started_again(tmp_path: Path):
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    with server.running(tmp_path, 0, env) as api:
+        killed = _servers(tmp_path)
+        for process in killed:
+            process.kill()
+        until(lambda: _servers(tmp_path) and _answers(f"{api}/health"), 120)
+        assert {process.pid for process in _servers(tmp_path)}.isdisjoint(process.pid for process in killed)
+    assert _servers(tmp_path) == []
+
+
+def _servers(home: Path) -> list[psutil.Process]:
+    """Prefect servers whose files lie in `home`, started by this process."""
+    found: list[psutil.Process] = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            words = process.cmdline()
+            if "server" in words and "-S" not in words and str(home) in process.environ().get("PREFECT_HOME", ""):
+                found.append(process)
+    return found
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).is_success
+    except httpx.TransportError:
+        return False
 
 
 def test_the_page_of_an_api():

@@ -114,7 +114,22 @@ def flight(state: str, hours_ago: float) -> Flight:
             {"new_events": 5000},
             flight("failed", 1.5),
             "retrain",
-            ["5,000 new events, at least 1,000.", UNKNOWN],
+            [
+                "5,000 new events, at least 1,000.",
+                UNKNOWN,
+                "The last retraining failed, so what it was for is not done.",
+            ],
+        ),
+        (
+            {},
+            {"new_events": 0},
+            flight("failed", 1.5),
+            "retrain",
+            [
+                "0 new events, fewer than 1,000.",
+                UNKNOWN,
+                "The last retraining failed, so what it was for is not done.",
+            ],
         ),
         (
             {},

@@ -5,8 +5,8 @@ A *trigger* compares one figure with its bound. The verdict is
 - ``wait`` while a retraining is under way, within the cooldown after the last one, or if no trigger fires;
 - ``alert`` if one fires that retraining cannot answer: there is nothing new to learn from, or a person has to look
   because the rules say so;
-- ``retrain`` otherwise, also to make up for one that was cut short, and always when a person asks and none is under
-  way.
+- ``retrain`` otherwise, also to make up for one that was cut short or failed, and always when a person asks and none is
+  under way.
 
 What is not known fires nothing, and is said to be unknown.
 
@@ -32,6 +32,7 @@ Answer = Literal["retrain", "alert", "ignore"]
 MONITOR = "monitor"
 RETRAIN = "retrain"
 BEGUN, DONE, FAILED, LOST = "begun", "done", "failed", "lost"
+_UNDONE = {FAILED: "failed", LOST: "was cut short"}
 _HOUR = 3_600_000_000
 _DAY = 24 * _HOUR
 LEASE = 2 * _DAY
@@ -200,13 +201,13 @@ def _whatever_fires(inputs: Inputs, flight: Flight | None) -> tuple[Verdict, lis
 def _by_what_fires(
     firing: Sequence[Trigger], inputs: Inputs, config: MonitorConfig, now: int, flight: Flight | None
 ) -> tuple[Verdict, list[str]]:
-    lost = flight is not None and flight.state == LOST
-    why = ["The last retraining was cut short, so what it was for is not done."] if lost else []
-    if not firing and not lost:
+    ended = _UNDONE.get(flight.state) if flight is not None else None
+    why = [f"The last retraining {ended}, so what it was for is not done."] if ended else []
+    if not firing and not ended:
         return "wait", []
-    if not inputs.new_events and not lost:
+    if not inputs.new_events and not ended:
         return "alert", ["There is nothing new to learn from, so retraining would not help."]
-    if not lost and all(trigger.name == "drift" for trigger in firing) and config.on_drift == "alert":
+    if not ended and all(trigger.name == "drift" for trigger in firing) and config.on_drift == "alert":
         return "alert", []
     waited = None if flight is None else (now - flight.begun) / _HOUR
     if waited is not None and waited < config.cooldown_hours:

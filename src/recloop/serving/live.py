@@ -144,8 +144,8 @@ class LiveHistories:
 
     def _take(self, frame: pl.DataFrame) -> None:
         columns = frame.select(USER, "seq", ITEM, TIME, pl.col(VALUE).fill_null(1.0))
-        for user, *event in columns.iter_rows():
-            event = _Recent._make(event)
+        for user, *values in columns.iter_rows():
+            event = _Recent._make(values)
             self._people[user] = (*self._people.get(user, ()), event)[-self._config.events :]
             self._people.move_to_end(user)
         while len(self._people) > self._config.people:
