@@ -32,7 +32,7 @@ TASTES: Mapping[str, Any] = {
     },
     "evaluate": {},
     "gate": {"floors": {"slices": {"cold_users": 0.2}}},
-    "drift": {"window_days": 2, "popularity_days": 10},
+    "drift": {"window_days": 2, "popularity_days": 10, "score_tolerance": 0.25},
     "serve": {},
     "monitor": {"min_new_events": 1_000_000, "cooldown_hours": 12},
 }
