@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,10 +86,15 @@ def live(
             _wait_for_slates(store, len(lived))
             told.append(nights.after(day))
             tell(_sentence(regime, today, told[-1]))
-    write_parquet(pl.DataFrame([asdict(visit) for visit in lived]), project / VISITS)
+    write_parquet(as_table(lived), project / VISITS)
     write_json({"nights": [asdict(night) for night in told]}, project / NIGHTS)
     if hindsight:
         write_json({"days": earned}, project / HINDSIGHT)
+
+
+def as_table(lived: Sequence[Lived]) -> pl.DataFrame:
+    """One row a visit."""
+    return pl.DataFrame([asdict(visit) for visit in lived], infer_schema_length=None)
 
 
 def _day(crowd: Crowd, site: Site, day: int, dial: Path, hindsight: Hindsight | None) -> list[Lived]:
