@@ -19,6 +19,8 @@ from recloop import processes
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 240.0
 BUSY_SECONDS = 60.0
+LAST = "tune"
+"""The flow that is deployed last."""
 
 T = TypeVar("T")
 
@@ -102,7 +104,7 @@ def served(project: Path, code: Path = ROOT) -> Generator[Server]:
         def ready() -> bool:
             assert process.poll() is None, log.read_text()
             try:
-                return server.post("deployments/count") == 7
+                return httpx.get(f"{server.url}/api/deployments/name/{LAST}/default", timeout=30).is_success
             except httpx.TransportError:
                 return False
 
