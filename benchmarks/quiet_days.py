@@ -142,7 +142,7 @@ def page(rows: list[dict[str, Any]]) -> str:
         "",
         f"`python -m benchmarks.quiet_days`: {SEEDS} worlds of `recloop simulate` whose tastes never move, {DAYS} days",
         f"each, with `{MODEL}` in charge for the whole time. On {nights} of {len(rows) * DAYS} nights,",
-        f"in {worlds} worlds, the loop would have retrained though no taste had moved.",
+        f"in {worlds} of the worlds, the loop would have retrained though no taste had moved.",
         "",
         "Not everything stands still there: a twentieth of the items appears late, and people use up",
         "what they like most.",
