@@ -52,8 +52,8 @@ def _refit(name: str, params: dict[str, Any], config: TrainConfig) -> tuple[stor
     device = choose(config.device)
     model = kind(own, len(items), device)
 
-    folder = ARTIFACTS / "models" / name
-    before = storage.read(folder) if folder.is_dir() else None  # the baseline need not be of the field
+    # the baseline need not be of the field, and what an earlier run left in its folder says nothing of this one
+    before = storage.read(ARTIFACTS / "models" / name) if name in config.models else None
     began_with = before and before.began_with
     champion = began_with is not None and getattr(own, "pretrained", None) is None
     start = Start.read(BUNDLES / began_with, model, items) if began_with and champion else None

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,8 @@ def test_the_winner_learns_all_events_in_as_many_passes(capsys: pytest.CaptureFi
 
 def test_a_baseline_that_was_not_trained_is_fitted_to_all_events() -> None:
     decide("popularity")
+    left = fitted("popularity", PARTS.train, passes=None)
+    storage.save(replace(left, seed=9, began_with="cafe"), refit.ARTIFACTS / "models/popularity")  # by an earlier run
     refit.main()
     found = storage.read(refit.REFIT)
     assert isinstance(found.model, Popularity)
