@@ -41,8 +41,9 @@ def main() -> None:
     parser.add_argument("--replay", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--regimes", nargs="+", default=["closed", "never"])
+    parser.add_argument("--remark", help="a sentence about how it was done, for the page")
     chosen = parser.parse_args()
-    report: dict[str, Any] = {"worlds": []}
+    report: dict[str, Any] = {"worlds": [], "remark": chosen.remark}
     for seed in chosen.seeds:
         found = simulate(Path(), chosen.worlds / f"seed-{seed}", TasteConfig(seed=seed), regimes=chosen.regimes)
         report["worlds"].append(world(seed, found))
@@ -102,6 +103,7 @@ def page(report: dict[str, Any]) -> str:
         "500 visits over HTTP, the project's Prefect flows every night. All tastes move when day 10 begins. Shares are",
         "of the reward of a model that is retrained every morning by somebody who knows when tastes have moved and",
         "which model is the best one that day.",
+        *(["", remark] if (remark := report.get("remark")) else []),
         "",
         f"| {' | '.join(_COLUMNS)} |",
         f"| {' | '.join('---' for _ in _COLUMNS)} |",

@@ -32,6 +32,7 @@ def test_a_world_is_a_row_and_a_column():
     assert "| 10 | 20% `als` |" in text  # the morning after the tastes moved the old model is still there
     assert "| 11 | 20% `ease` |" in text
     assert "## A record" not in text
+    assert "\n\nBeside other work.\n\n" in page({"worlds": [world(7, found())], "remark": "Beside other work."})
 
 
 def test_what_was_never_noticed_is_said():
