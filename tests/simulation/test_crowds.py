@@ -138,7 +138,7 @@ class TestReplay:
         assert first.history is None
         answer = crowd.answer(first, "r", ["9", "3"])
         assert answer.reward == pytest.approx(1 / np.log2(3))
-        assert answer.acts[0].request_id == "r"
+        assert answer.acts[0].request_id is None  # they would have done it anyway
         assert np.isnan(crowd.answer(second, "r", ["1"]).reward)
         missed = crowd.answer(third, "r", ["9"])
         assert (missed.reward, missed.acts[0].request_id) == (0, None)

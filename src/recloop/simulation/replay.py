@@ -3,7 +3,8 @@
 Before each event its person asks for a slate, and then does what they did. The *reward* of a slate is its NDCG with the
 item that they took as the only one that counts, ``1 / log2(1 + place)``, or 0 if it is not there; it is asked only
 where the person had not taken the item before. Nobody's behaviour depends on what they are shown, so this measures
-foresight, not influence.
+foresight, not influence; and no event follows from a slate, so none names one: if those that a champion foretold were
+taken for its doing, and not asked for (`evaluate.prompted`), the gate would judge it by its failures alone.
 """
 
 from collections import defaultdict
@@ -76,6 +77,7 @@ class ReplayCrowd:
 
     def answer(self, visit: Visit, request_id: str, slate: Sequence[str]) -> Answer:
         """Do what was done; NaN is the reward of an item that the person had taken before."""
+        del request_id
         item, event, value = self._after.select(ITEM, EVENT, VALUE).row(visit.number)
         asked = item not in self._had[visit.user_id]
         place = slate.index(item) + 1 if item in slate else None
@@ -87,7 +89,6 @@ class ReplayCrowd:
             event=event,
             timestamp=visit.moment,
             value=value,
-            request_id=request_id if place else None,
         )
         reward = 1 / np.log2(1 + place) if place else 0.0
         return Answer(acts=[act], reward=float(reward) if asked else float("nan"), best=1.0)
