@@ -26,6 +26,7 @@ TASTES: Mapping[str, Any] = {
         "device": "cpu",
         "refit": True,
         "early_stopping": {"metric": "ndcg@10", "patience": 3},
+        "privacy": None,
         "popularity": {"half_life_days": 2},
         "als": {},
         "ease": {"half_life_days": 4},
