@@ -22,6 +22,7 @@ from scipy import stats
 
 from recloop.columns import USER
 from recloop.drift.comparison import Comparison, Numbers
+from recloop.drift.config import DriftConfig
 from recloop.drift.held_out import QUESTIONS, SCORE
 
 
@@ -63,3 +64,8 @@ def lost(before: pl.DataFrame, lately: pl.DataFrame, *, column: str, tolerance: 
         n_current=int(lately[QUESTIONS].sum()),
         shown=Numbers(reference=earlier, current=later),
     )
+
+
+def metric_lost(before: pl.DataFrame, lately: pl.DataFrame, config: DriftConfig) -> Comparison | None:
+    """`lost`, of the metric of next items, as far as `config` does not tolerate it."""
+    return lost(before, lately, column=config.metric, tolerance=config.metric_tolerance, least=config.min_users)

@@ -5,7 +5,7 @@ All other checks of the model compare it with itself, so a model that was broken
 
 from recloop.drift.comparison import Comparison
 from recloop.drift.inputs import Inputs
-from recloop.drift.losses import lost
+from recloop.drift.losses import metric_lost
 
 
 def measure(inputs: Inputs) -> Comparison | None:
@@ -13,13 +13,7 @@ def measure(inputs: Inputs) -> Comparison | None:
 
     The same people answer for both, so a small difference is sure soon.
     """
-    foretold, config = inputs.foretold, inputs.config
+    foretold = inputs.foretold
     if foretold is None:
         return None
-    return lost(
-        foretold.baseline,
-        foretold.lately,
-        column=config.metric,
-        tolerance=config.metric_tolerance,
-        least=config.min_users,
-    )
+    return metric_lost(foretold.baseline, foretold.lately, inputs.config)

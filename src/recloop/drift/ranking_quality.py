@@ -2,7 +2,7 @@
 
 from recloop.drift.comparison import Comparison
 from recloop.drift.inputs import Inputs
-from recloop.drift.losses import lost
+from recloop.drift.losses import metric_lost
 
 
 def measure(inputs: Inputs) -> Comparison | None:
@@ -11,13 +11,7 @@ def measure(inputs: Inputs) -> Comparison | None:
     A model that was broken from the start has nothing to lose: that is for `popularity_baseline`. A model that was
     chosen for its metric right after its training was a little lucky there, so a small loss is usual.
     """
-    foretold, config = inputs.foretold, inputs.config
+    foretold = inputs.foretold
     if foretold is None:
         return None
-    return lost(
-        foretold.before,
-        foretold.lately,
-        column=config.metric,
-        tolerance=config.metric_tolerance,
-        least=config.min_users,
-    )
+    return metric_lost(foretold.before, foretold.lately, inputs.config)
