@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from recloop.errors import ConfigError, DataError, RecloopError, SourceError
 from recloop.ingestion import ingest
 from recloop.people import forget
 from recloop.sources import Appended
+from tests.support.waiting import until
 
 SMALL = {"ingest": {"source": "synthetic", "synthetic": {"users": 20, "items": 12, "days": 10}}}
 LARGER = {"ingest": {"source": "synthetic", "synthetic": {"users": 30, "items": 12, "days": 10}}}
@@ -478,24 +479,16 @@ def test_a_push_ends_with_its_ingestion_and_an_add_goes_on_to_its_end(
     (tmp_path / "dvc.py").write_text(STAND_IN)
     command = [sys.executable, "-c", RUN, word, str(seconds)]
     process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stderr=subprocess.DEVNULL)
-    assert soon((tmp_path / "pid").exists)
+    until((tmp_path / "pid").exists)
     dvc_ = psutil.Process(int((tmp_path / "pid").read_text()))
     os.killpg(process.pid, signal_)
     assert process.wait(30)
     if word == "add":
         with pytest.raises(DataError, match="Another ingestion is running"), versions.alone(tmp_path):
             pass
-    assert soon(lambda: not dvc_.is_running() or dvc_.status() == psutil.STATUS_ZOMBIE)
+    until(lambda: not dvc_.is_running() or dvc_.status() == psutil.STATUS_ZOMBIE)
     wait_for_lock(tmp_path)
     assert (tmp_path / "done").exists() == (word == "add")
-
-
-def soon(holds: Callable[[], bool]) -> bool:
-    """Whether it holds within half a minute."""
-    end = time.monotonic() + 30
-    while not holds() and time.monotonic() < end:
-        time.sleep(0.05)
-    return holds()
 
 
 def wait_for_lock(root: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 from playwright.sync_api import TimeoutError as OutOfTime
 
-from tests.support.prefect_server import Server, until
+from tests.support.prefect_server import Server
+from tests.support.waiting import until
 
 FLAGS = [
     "--no-sandbox",

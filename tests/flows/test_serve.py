@@ -18,7 +18,8 @@ from flows import server
 from recloop.errors import RecloopError
 from tests.flows import scratch
 from tests.flows.test_monitor import fill
-from tests.support.prefect_server import ROOT, Server, served, until
+from tests.support.prefect_server import ROOT, Server, served
+from tests.support.waiting import until
 
 
 def test_a_taken_port_is_one_sentence(tmp_path: Path):

@@ -20,6 +20,7 @@ from recloop.store import Event, Slate, Store
 from recloop.store.slates import Arm
 from tests.support.bundles import popularity_bundle, world
 from tests.support.service import serve
+from tests.support.waiting import until
 
 MOMENT = 1_700_000_000_000_000
 SECOND = 1_000_000
@@ -59,13 +60,6 @@ def click(number: int, request: int | None, item: str, after: float = 1, **rest:
     )
 
 
-def soon(probe: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not probe():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.01)
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     with Store.open(f"sqlite:///{tmp_path}/s.sqlite") as opened:
@@ -86,8 +80,8 @@ def follow(store: Store) -> Iterator[Callable[..., ClickStatistics]]:
         statistics.close()
 
 
-def read(statistics: ClickStatistics) -> None:
-    statistics._look()  # pyright: ignore[reportPrivateUsage]
+def read(statistics: ClickStatistics, store: Store) -> None:
+    statistics._look(store)  # pyright: ignore[reportPrivateUsage]
 
 
 def clicks(statistics: ClickStatistics, *items: str) -> list[float]:
@@ -125,7 +119,7 @@ def test_places_count_by_how_likely_they_are_looked_at_and_clicks_once(
         ]
     )
     statistics = follow()
-    read(statistics)
+    read(statistics, store)
     assert clicks(statistics, "a", "b", "c", "d") == [0, 0, 1, 0]
     assert examined(statistics, "a", "b", "c", "d") == pytest.approx([1, 1 / np.log2(3), 1.5, 0])
 
@@ -136,7 +130,7 @@ def test_a_slate_for_nobody_is_for_everybody_and_of_an_item_twice_on_it_the_firs
     store.add_slates([slate(1, "a", "b", "a", user=None)])
     store.add_events([click(1, 1, "a", user="x"), click(2, 1, "a", user="y"), click(3, 1, "b", 60)])
     statistics = follow()
-    read(statistics)
+    read(statistics, store)
     assert clicks(statistics, "a", "b") == [1, 1]
     assert examined(statistics, "a", "b") == pytest.approx([1.5, 1 / np.log2(3)])
 
@@ -146,7 +140,7 @@ def test_scores_are_summed_for_each_bundle_by_itself(store: Store, follow: Calla
     store.add_slates([slate(3, "c", bundle="other", scores=[70])])
     store.add_events([click(1, 1, "c"), click(2, 3, "c")])
     statistics = follow(CONFIG.model_copy(update={"slates": 3}))
-    read(statistics)
+    read(statistics, store)
     own, other = (statistics.scored_clicks(bundle, ["c", "nowhere"]) for bundle in ("b", "other"))
     assert own.examined.tolist() == [1.5, 0]
     assert own.clicks.tolist() == [1, 0]
@@ -156,7 +150,7 @@ def test_scores_are_summed_for_each_bundle_by_itself(store: Store, follow: Calla
     assert (other.examined.tolist(), other.clicked_scores.tolist()) == ([1, 0], [70, 0])
     assert (clicks(statistics, "c"), examined(statistics, "c")) == ([2], [2.5])
     store.add_slates([slate(4, "c", bundle="other", scores=[10])])
-    read(statistics)
+    read(statistics, store)
     left = statistics.scored_clicks("b", ["c", "a"])
     assert (left.examined.tolist(), left.clicked_scores.tolist(), left.clicks.tolist()) == ([1, 0], [0, 0], [0, 0])
     assert statistics.scored_clicks("other", ["c"]).scores.tolist() == [80]
@@ -165,13 +159,13 @@ def test_scores_are_summed_for_each_bundle_by_itself(store: Store, follow: Calla
 def test_a_click_waits_for_its_slate(store: Store, follow: Callable[..., ClickStatistics]) -> None:
     store.add_events([click(1, 1, "a"), click(2, 2, "a"), click(3, 3, "a")])
     statistics = follow(CONFIG.model_copy(update={"waiting": 2}))
-    read(statistics)
+    read(statistics, store)
     assert clicks(statistics, "a") == [0]
     store.add_slates([slate(3, "a")])
-    read(statistics)
+    read(statistics, store)
     assert clicks(statistics, "a") == [1]
     store.add_slates([slate(1, "a"), slate(2, "a")])
-    read(statistics)
+    read(statistics, store)
     assert (clicks(statistics, "a"), examined(statistics, "a")) == ([2], [3]), "the oldest of three was let go"
 
 
@@ -182,13 +176,13 @@ def test_only_the_newest_slates_count_also_for_one_who_starts_later(
     early = follow(config)
     store.add_slates([slate(1, "old", "a"), slate(2, "a")])
     store.add_events([click(1, 1, "old"), click(2, 1, "a"), click(3, 2, "a")])
-    read(early)
+    read(early, store)
     assert clicks(early, "old", "a") == [1, 2]
     store.add_slates([slate(3, "b", "a")])
     store.add_events([click(4, 3, "b"), click(5, 1, "old", 2)])
-    read(early)
+    read(early, store)
     late = follow(config)
-    read(late)
+    read(late, store)
     for statistics in (early, late):
         assert clicks(statistics, "old", "a", "b") == [0, 1, 1]
         assert examined(statistics, "old", "a", "b") == pytest.approx([0, 1 + 1 / np.log2(3), 1])
@@ -209,10 +203,10 @@ def test_slates_that_go_on_in_the_next_frame_are_whole_and_nothing_counts_twice(
     with monkeypatch.context() as broken:
         broken.setattr(Store, "impressions_after", breaks)
         with pytest.raises(StoreError):
-            read(statistics)
+            read(statistics, store)
     assert examined(statistics, "a") == [0], "nothing is told before all was read once"
-    read(statistics)
-    read(statistics)
+    read(statistics, store)
+    read(statistics, store)
     assert examined(statistics, "a", "b", "c") == pytest.approx([2, 2 / np.log2(3), 1])
 
 
@@ -236,7 +230,7 @@ def test_while_the_store_is_away_it_answers_from_memory_and_then_goes_on(
     assert not connections, "the thread runs only once it is wanted"
     statistics.start()
     statistics.start()
-    soon(lambda: examined(statistics, "a") == [1])
+    until(lambda: examined(statistics, "a") == [1])
     away = True
     connections[-1].events_after = fail  # pyright: ignore[reportAttributeAccessIssue]
     store.add_slates([slate(2, "a")])
@@ -244,7 +238,7 @@ def test_while_the_store_is_away_it_answers_from_memory_and_then_goes_on(
     time.sleep(0.1)
     assert clicks(statistics, "a") == [0]
     away = False
-    soon(lambda: clicks(statistics, "a") == [1])
+    until(lambda: clicks(statistics, "a") == [1])
     assert examined(statistics, "a") == [2]
     assert len(connections) == 2
 
@@ -265,7 +259,7 @@ class TestTraffic:
         assert examined(statistics, "item-0") == [0]
         learning = popularity_bundle(tmp_path / "learning", world(), params=THOMPSON)
         Traffic(opened, root=tmp_path, default=learning, pinned=True, clicks=statistics).close()
-        soon(lambda: examined(statistics, "item-0") == [1])
+        until(lambda: examined(statistics, "item-0") == [1])
 
     def test_lin_ucb_shows_first_what_is_clicked(self, store: Store, follow: Callable[..., ClickStatistics]) -> None:
         params = {"serve": {"policy": "lin_ucb", "policy_options": {"alpha": 0.1}, "candidates": 20}}
@@ -277,7 +271,7 @@ class TestTraffic:
         ids, scores = [one.item_id for one in first.items], [one.score for one in first.items]
         store.add_slates([slate(number, *ids, bundle=bundle.id, scores=scores) for number in range(50)])
         store.add_events([click(number, number, liked) for number in range(50)])
-        read(statistics)
+        read(statistics, store)
         then = recommender.recommend(k=20)
         assert recommender.learns
         assert then.items[0].item_id == liked
@@ -313,7 +307,7 @@ def test_clicks_change_what_thompson_sampling_shows_in_the_running_service(tmp_p
             return client.post("/recommend", json={"k": k}).raise_for_status().json()
 
         before = [str(ask(1)["request_id"]) for _ in range(30)]
-        soon(partial(logged, before))
+        until(partial(logged, before))
         prior = chances(before)
         # 20 candidates with one belief: each is first with a chance of about 1 / 20.
         assert max(prior.values()) < 0.15
@@ -335,10 +329,10 @@ def test_clicks_change_what_thompson_sampling_shows_in_the_running_service(tmp_p
 
         def learnt() -> bool:
             requests = [str(ask(1)["request_id"]) for _ in range(10)]
-            soon(partial(logged, requests))
+            until(partial(logged, requests))
             return chances(requests).get(liked, 0) > 0.9
 
-        soon(learnt)
+        until(learnt)
 
 
 def test_the_prior_is_what_thompson_sampling_serves_by_before_the_first_statistics() -> None:

@@ -16,6 +16,7 @@ from recloop.errors import RefusedValueError, StoreError
 from recloop.serving.exposures import Counts, ExposureConfig, ExposureLog
 from recloop.store import Exposure, Slate, Store
 from recloop.store.slates import PLACES, SCHEMA
+from tests.support.waiting import until
 
 QUICK = ExposureConfig(age_seconds=0.01, retry_seconds=0.01)
 
@@ -90,13 +91,6 @@ def start(fake: FakeStore) -> Iterator[Callable[..., ExposureLog]]:
     fake.gate.set()
     for log in logs:
         log.close()
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline, "it does not come true"
-        time.sleep(0.005)
 
 
 def test_slates_reach_the_store_in_order_with_their_numbers(url: str) -> None:

@@ -1,7 +1,7 @@
 """Histories that go on while a model serves."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from threading import Event as Event_
@@ -12,14 +12,15 @@ import pytest
 
 from recloop.errors import StoreError
 from recloop.serving.bundle import Bundle
-from recloop.serving.live import FollowConfig, LiveHistories
+from recloop.serving.live import LiveConfig, LiveHistories
 from recloop.serving.people import EVER
 from recloop.serving.recommender import Past, Recommender
 from recloop.store import Event, Store
 from tests.support.bundles import packaged, world
+from tests.support.waiting import until
 
 MOMENT = 1_700_000_000_000_000
-CONFIG = FollowConfig(seconds=0.02, events=3, people=2)
+CONFIG = LiveConfig(seconds=0.02, events=3, kept=7)
 
 
 def event(number: int, user: str = "u", item: str | None = None, moment: int | None = None) -> Event:
@@ -30,13 +31,6 @@ def event(number: int, user: str = "u", item: str | None = None, moment: int | N
         event="click",
         timestamp=MOMENT + number if moment is None else moment,
     )
-
-
-def soon(probe: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not probe():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -59,27 +53,45 @@ def items(live: LiveHistories, user: str = "u", seq: int = 0) -> list[str]:
 def test_events_are_followed_from_where_the_oldest_bundle_ends(store: Store, live: LiveHistories):
     store.add_events([event(1), event(2)])
     live.reach([1, 5])
-    soon(lambda: items(live) == ["i2"])
+    until(lambda: items(live) == ["i2"])
     store.add_events([event(3)])
-    soon(lambda: items(live) == ["i2", "i3"])
+    until(lambda: items(live) == ["i2", "i3"])
     assert items(live, seq=2) == ["i3"]
     assert live.since("u", 2) == [Past(item_id="i3", timestamp=MOMENT + 3, value=1.0)]
     live.reach([2])
     assert items(live) == ["i3"]
     live.reach([0])
-    soon(lambda: items(live) == ["i1", "i2", "i3"])
+    until(lambda: items(live) == ["i1", "i2", "i3"])
     live.reach([])
     assert items(live) == []
 
 
-def test_only_the_newest_events_of_the_last_people_are_kept(store: Store, live: LiveHistories):
+def test_only_the_newest_events_are_kept_and_of_one_person_fewer_are_given(store: Store, live: LiveHistories):
     live.reach([0])
     store.add_events([event(number) for number in range(5)])
     store.add_events([event(10, "v"), event(11, "w")])
-    soon(lambda: bool(items(live, "w")))
-    assert [items(live, user) for user in "uvw"] == [[], ["i10"], ["i11"]]
+    until(lambda: bool(items(live, "w")))
+    assert [items(live, user) for user in "uvw"] == [["i2", "i3", "i4"], ["i10"], ["i11"]]
     store.add_events([event(number, "v") for number in range(12, 16)])
-    soon(lambda: items(live, "v") == ["i13", "i14", "i15"])
+    until(lambda: items(live, "v") == ["i13", "i14", "i15"])
+    assert [items(live, user) for user in "uw"] == [["i4"], ["i11"]]
+
+
+def test_a_worker_that_starts_late_reads_no_more_events_than_it_keeps(
+    store: Store, live: LiveHistories, monkeypatch: pytest.MonkeyPatch
+):
+    store.add_events([event(number) for number in range(10, 30)])
+    read, after = list[int](), Store.events_after
+
+    def counted(self: Store, seq: int, limit: int = 100_000) -> Iterator[pl.DataFrame]:
+        for frame in after(self, seq, limit):
+            read.extend(frame["seq"])
+            yield frame
+
+    monkeypatch.setattr(Store, "events_after", counted)
+    live.reach([3])
+    until(lambda: items(live) == ["i27", "i28", "i29"])
+    assert read == list(range(14, 21))
 
 
 def test_what_a_person_did_before_they_were_erased_is_dropped(store: Store, tmp_path: Path):
@@ -87,7 +99,7 @@ def test_what_a_person_did_before_they_were_erased_is_dropped(store: Store, tmp_
     live = LiveHistories(partial(Store.open, f"sqlite:///{tmp_path}/s.sqlite"), erased.get, CONFIG)
     live.reach([0])
     store.add_events([event(1), event(2)])
-    soon(lambda: items(live) == ["i1", "i2"])
+    until(lambda: items(live) == ["i1", "i2"])
     erased["u"] = MOMENT + 1
     assert items(live) == ["i2"]
     erased.clear()
@@ -100,7 +112,7 @@ def test_while_it_is_not_known_who_was_erased_nothing_is_given_and_nothing_lost(
     live = LiveHistories(partial(Store.open, f"sqlite:///{tmp_path}/s.sqlite"), erased.get, CONFIG)
     live.reach([0])
     store.add_events([event(1), event(2, "v")])
-    soon(lambda: items(live, "v") == ["i2"])
+    until(lambda: items(live, "v") == ["i2"])
     assert items(live) == []
     erased.clear()
     assert items(live) == ["i1"]
@@ -131,7 +143,7 @@ def test_nobody_waits_for_a_store_that_hangs(store: Store, tmp_path: Path):
     live.reach([0])
     assert time.monotonic() - begun < 5
     going_on.set()
-    soon(lambda: items(live) == ["i1"])
+    until(lambda: items(live) == ["i1"])
     live.close()
 
 
@@ -149,7 +161,7 @@ def test_while_the_store_is_away_it_answers_from_memory_and_then_goes_on(tmp_pat
     live = LiveHistories(open_store, config=CONFIG)
     live.reach([0])
     store.add_events([event(1)])
-    soon(lambda: items(live) == ["i1"])
+    until(lambda: items(live) == ["i1"])
     away = True
 
     def fail(*_: object) -> None:
@@ -160,7 +172,7 @@ def test_while_the_store_is_away_it_answers_from_memory_and_then_goes_on(tmp_pat
     time.sleep(0.1)
     assert items(live) == ["i1"]
     away = False
-    soon(lambda: items(live) == ["i1", "i2"])
+    until(lambda: items(live) == ["i1", "i2"])
     live.close()
 
 

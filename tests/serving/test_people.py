@@ -1,5 +1,4 @@
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -11,19 +10,12 @@ from recloop.serving.people import ErasedPeople
 from recloop.store import Store
 from tests.support.bundles import popularity_bundle, world
 from tests.support.service import serve
+from tests.support.waiting import until
 
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/store.sqlite"
-
-
-def soon(holds: Callable[[], bool], seconds: float = 30) -> bool:
-    """Whether it holds within the time."""
-    end = time.monotonic() + seconds
-    while not holds() and time.monotonic() < end:
-        time.sleep(0.02)
-    return holds()
 
 
 def test_whom_another_process_erased_is_known_within_seconds(url: str) -> None:
@@ -32,7 +24,7 @@ def test_whom_another_process_erased_is_known_within_seconds(url: str) -> None:
         people = ErasedPeople(lambda: Store.open(url), seconds=0.05)
         assert (people.until("ana"), people.until("ben")) == (before.until, None)
         later = store.erase("ben", "test")
-        assert soon(lambda: people.until("ben") == later.until)
+        until(lambda: people.until("ben") == later.until)
         people.close()
 
 
@@ -57,7 +49,7 @@ def test_without_a_store_everybody_may_have_been_erased(url: str) -> None:
     with pytest.raises(StoreError, match="away"):
         people.erase("ana", "test")
     away[0] = False
-    assert soon(lambda: people.until("ana") is None)
+    until(lambda: people.until("ana") is None)
     people.erase("ana", "test")
     away[0] = True
     assert people.until("ana") is not None
@@ -101,7 +93,7 @@ def test_the_service_stores_pseudonyms_alone(tmp_path: Path, url: str, monkeypat
         assert client.post("/recommend", json={"user_id": "user-1"}).json()["fallback"] is None
         assert client.post("/feedback", json={"events": [event]}).json()["accepted"] == 1
         with Store.open(url) as store:
-            assert soon(lambda: bool(list(store.slates_after(0))))
+            until(lambda: bool(list(store.slates_after(0))))
             (events,), (slates,) = store.events_after(0), store.slates_after(0)
         assert events["user_id"].to_list() == slates["user_id"].to_list() == [names.of("user-1")]
         assert client.post("/forget", json={"user_id": "user-1"}).json()["erased"]["events"] == 1

@@ -1,4 +1,3 @@
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
@@ -10,6 +9,7 @@ from recloop.errors import StoreError
 from recloop.serving.traffic import FollowConfig, Traffic
 from recloop.store import Store
 from tests.support.bundles import popularity_bundle, world
+from tests.support.waiting import until
 
 SOON = FollowConfig(poll_seconds=0.05, shadow_requests=2)
 
@@ -51,13 +51,6 @@ def follow(tmp_path: Path, store: Store, bundles: dict[str, Path]) -> Iterator[C
 
 def _id(folder: Path) -> str:
     return read_manifest(folder)["id"]
-
-
-def until(true: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
 
 
 def test_without_deployments_the_default_is_served(follow: Callable[..., Traffic], bundles: dict[str, Path]):

@@ -15,13 +15,11 @@ The place j of a slate, from 1, is looked at with probability ``1 / log2(1 + j)`
 Kekäläinen, "Cumulated gain-based evaluation of IR techniques", TOIS 2002).
 """
 
-import logging
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from sys import intern
-from threading import Event, Lock, Thread
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -31,13 +29,12 @@ from pydantic import Field
 
 from recloop.columns import EVENT, ITEM, POSITION, REQUEST, SCORE, TIME, USER
 from recloop.config import Config
-from recloop.errors import StoreError
 from recloop.policies import Clicks, ScoredClicks
+from recloop.serving.follow import Follower
 from recloop.store import Store
 
 _MICRO = 1_000_000
 _Key = TypeVar("_Key")
-_log = logging.getLogger("bentoml.recloop")
 
 
 class ClicksConfig(Config):
@@ -125,24 +122,24 @@ class ClickStatistics:
     """
 
     def __init__(self, open_store: Callable[[], Store], config: ClicksConfig | None = None) -> None:
-        self._open_store, self._config = open_store, config or ClicksConfig()
-        self._store: Store | None = None
+        self._config = config or ClicksConfig()
         self._slates: dict[str, _Slate] = {}
         self._items: dict[str, _Sums] = {}
         self._bundles: dict[tuple[str, str], _Sums] = {}
         self._waiting: deque[_Click] = deque(maxlen=self._config.waiting)
         self._slate_seq = self._event_seq = -1
         self._complete = False
-        self._reachable = True
-        self._closing, self._starting = Event(), Lock()
-        self._thread: Thread | None = None
+        self._follower = Follower(
+            open_store,
+            self._look,
+            seconds=self._config.seconds,
+            name="clicks",
+            meanwhile="Click statistics stay as they are",
+        )
 
     def start(self) -> None:
         """Begin to follow the store, unless that has begun."""
-        with self._starting:
-            if self._thread is None and not self._closing.is_set():
-                self._thread = Thread(target=self._run, name="clicks", daemon=True)
-                self._thread.start()
+        self._follower.start()
 
     def clicks(self, item_ids: Sequence[str]) -> Clicks:
         """What is known of these N items; zeros until the store was read for the first time."""
@@ -163,48 +160,27 @@ class ClickStatistics:
 
     def close(self) -> None:
         """End the thread and give the store's connections back."""
-        with self._starting:
-            self._closing.set()
-        if self._thread is not None:
-            self._thread.join(5.0)
+        self._follower.close()
 
-    def _run(self) -> None:
-        while not self._closing.is_set():
-            try:
-                self._look()
-            except StoreError as error:
-                if self._reachable:
-                    _log.error("Click statistics stay as they are: %s", error)
-                self._reachable = False
-                self._disconnect()
-            except Exception:  # noqa: BLE001 - a thread that died would follow no longer
-                _log.exception("Click statistics stay as they are.")
-            else:
-                self._reachable = True
-            self._closing.wait(self._config.seconds)
-        self._disconnect()
-
-    def _look(self) -> None:
-        if self._store is None:
-            self._store = self._open_store()
+    def _look(self, store: Store) -> None:
         if self._slate_seq < 0:
-            self._event_seq = max(0, self._store.last_event_seq() - self._config.events)
-            self._slate_seq = max(0, self._store.last_slate_seq() - self._config.slates)
+            self._event_seq = max(0, store.last_event_seq() - self._config.events)
+            self._slate_seq = max(0, store.last_slate_seq() - self._config.slates)
         last = self._slate_seq
-        for frame in self._store.impressions_after(self._slate_seq):
+        for frame in store.impressions_after(self._slate_seq):
             self._take_places(frame)
             # The last slate of a frame may go on in the next one.
             last = frame["seq"][-1]
             self._slate_seq = last - 1
-            if self._closing.is_set():
+            if self._follower.closing.is_set():
                 return
         self._slate_seq = last
         for _ in range(len(self._waiting)):
             self._take_click(self._waiting.popleft())
-        for frame in self._store.events_after(self._event_seq):
+        for frame in store.events_after(self._event_seq):
             self._take_events(frame)
             self._event_seq = frame["seq"][-1]
-            if self._closing.is_set():
+            if self._follower.closing.is_set():
                 return
         self._complete = True
 
@@ -252,11 +228,6 @@ class ClickStatistics:
     def _add(self, slate: _Slate, item: str, sums: _Sums) -> None:
         _into(self._items, item, sums)
         _into(self._bundles, (slate.bundle, item), sums)
-
-    def _disconnect(self) -> None:
-        if self._store is not None:
-            self._store.close()
-        self._store = None
 
 
 def _into(kept: dict[_Key, _Sums], key: _Key, sums: _Sums) -> None:

@@ -1,10 +1,9 @@
 """Who was erased: their history in the bundle is not used any more, though the bundle still holds it."""
 
-import logging
 from collections.abc import Callable
-from threading import Event, Lock, Thread
+from threading import Lock
 
-from recloop.errors import StoreError
+from recloop.serving.follow import Follower
 from recloop.store import Erased, Erasure, Store
 
 FOLLOW_SECONDS = 5.0
@@ -13,8 +12,6 @@ START_SECONDS = 10.0
 """How long the first answer of the store is waited for."""
 EVER = (1 << 63) - 1
 """Until when everybody counts as erased as long as the store was never asked."""
-
-_log = logging.getLogger("bentoml.recloop")
 
 
 class ErasedPeople:
@@ -30,16 +27,17 @@ class ErasedPeople:
 
     def __init__(self, open_store: Callable[[], Store], seconds: float = FOLLOW_SECONDS) -> None:
         self._open_store = open_store
-        self._seconds = seconds
-        self._store: Store | None = None
         self._erased: Erased | None = None
-        self._reachable = True
         self._looking = Lock()
-        self._looked = Event()
-        self._closing = Event()
-        self._thread = Thread(target=self._run, name="erased", daemon=True)
-        self._thread.start()
-        self._looked.wait(START_SECONDS)
+        self._follower = Follower(
+            open_store,
+            self._look,
+            seconds=seconds,
+            name="erased",
+            meanwhile="Whether more people were erased is not known",
+        )
+        self._follower.start()
+        self._follower.looked.wait(START_SECONDS)
 
     def until(self, user_id: str) -> int | None:
         """What this user did until this moment is erased, microseconds since 1970 UTC; `None` if nothing is."""
@@ -60,31 +58,8 @@ class ErasedPeople:
 
     def close(self) -> None:
         """End the thread and give the store's connections back."""
-        self._closing.set()
-        self._thread.join(self._seconds)
+        self._follower.close()
 
-    def _run(self) -> None:
-        while not self._closing.is_set():
-            self._look()
-            self._looked.set()
-            self._closing.wait(self._seconds)
-        self._disconnect()
-
-    def _look(self) -> None:
-        try:
-            if self._store is None:
-                self._store = self._open_store()
-            with self._looking:
-                self._erased = self._store.erased(self._erased)
-        except StoreError as error:
-            if self._reachable:
-                _log.error("Whether more people were erased is not known: %s", error)
-            self._reachable = False
-            self._disconnect()
-        else:
-            self._reachable = True
-
-    def _disconnect(self) -> None:
-        if self._store is not None:
-            self._store.close()
-        self._store = None
+    def _look(self, store: Store) -> None:
+        with self._looking:
+            self._erased = store.erased(self._erased)
