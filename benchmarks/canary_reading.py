@@ -25,11 +25,16 @@ from benchmarks.published.protocols import ROOT
 from recloop.loop.canary import CanaryConfig, guard, review
 from recloop.store import Store
 from recloop.store.connection import connect, writing
-from recloop.store.schema import DEPLOYMENTS, EVENTS, IMPRESSIONS, SLATES
+from recloop.store.schema import DEPLOYMENTS, EVENTS, SLATES
 
 RESULTS = ROOT / "benchmarks" / "canary_reading.json"
 START, SECOND = 1_700_000_000_000_000, 1_000_000
-PLACES, SHARE, BATCH = 10, 0.1, 20_000
+SHARE, BATCH = 0.1, 20_000
+SHOWN = {
+    "places": 10,
+    "items": json.dumps([f"i{place}" for place in range(10)]),
+    "scores": json.dumps([0.5] * 10),
+}
 
 
 def main() -> None:
@@ -79,31 +84,21 @@ def fill(url: str, first: int, count: int, worker: str) -> None:
     rng, engine = np.random.default_rng(first), connect(url)
     for start in range(first, first + count, BATCH):
         numbers = range(start, min(start + BATCH, first + count))
-        slates, places, events = list[dict[str, Any]](), list[dict[str, Any]](), list[dict[str, Any]]()
+        slates, events = list[dict[str, Any]](), list[dict[str, Any]]()
         for number, person, clicked in zip(
             numbers, rng.integers(200_000, size=len(numbers)), rng.random(len(numbers)) < 1 / 3, strict=True
         ):
             arm = "canary" if person < SHARE * 200_000 else "champion"
             moment, bundle = START + number * SECOND, "b" if arm == "canary" else "a"
-            common = {
-                "request_id": f"r{number}",
-                "user_id": f"u{person}",
-                "timestamp": moment,
-                "bundle": bundle,
-                "policy": "top_n",
-            }
-            more = {"arm": arm, "places": PLACES, "took": 5_000, "worker": worker, "serial": number}
-            slates.append(common | more)
-            places += [
-                common | {"position": place, "item_id": f"i{place}", "score": 0.5, "propensity": 1.0}
-                for place in range(PLACES)
-            ]
+            asked = {"request_id": f"r{number}", "user_id": f"u{person}", "timestamp": moment, "arm": arm}
+            made = {"bundle": bundle, "policy": "top_n", "took": 5_000, "worker": worker, "serial": number}
+            slates.append(asked | made | SHOWN)
             if clicked:
                 event = {"event_id": f"e{number}", "item_id": "i0", "event": "click", "value": None}
                 who = {"user_id": f"u{person}", "request_id": f"r{number}", "timestamp": moment, "received": moment}
                 events.append(event | who)
         with writing(engine) as connection:
-            for table, rows in ((SLATES, slates), (IMPRESSIONS, places), (EVENTS, events)):
+            for table, rows in ((SLATES, slates), (EVENTS, events)):
                 connection.execute(insert(table), rows)
     engine.dispose()
 

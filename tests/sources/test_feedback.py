@@ -191,12 +191,12 @@ def test_large_numbers_of_impressions_become_several_files_of_whole_slates(
 ):
     monkeypatch.setattr(module, "_PLACES", 7)
     after = Store.impressions_after
-    monkeypatch.setattr(Store, "impressions_after", lambda store, seq: after(store, seq, limit=4))
+    monkeypatch.setattr(Store, "impressions_after", lambda store, seq: after(store, seq, limit=2))
     show(url, *range(1, 8), places=3)
     add(url, ("a", "u", "i1", "click", 2, None))
     files = impressions(context, url)
-    assert list(files) == ["feedback-1-2", "feedback-3-5", "feedback-6-7"]
-    assert [frame.height for frame in files.values()] == [6, 9, 6]
+    assert list(files) == ["feedback-1-4", "feedback-5-7"]
+    assert [frame.height for frame in files.values()] == [12, 9]
 
 
 def test_large_numbers_of_events_become_several_files(

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from recloop.store import Added, Erased, Event, Impression, Slate, Store
+from recloop.store import Added, Erased, Event, Slate, Store
 from recloop.store.erasures import digest
 from recloop.store.slates import PLACES, SCHEMA
 
@@ -35,19 +35,6 @@ def slate(serial: int, user_id: str | None = ANA, timestamp: int = 7) -> Slate:
     )
 
 
-def impression(request_id: str, user_id: str | None) -> Impression:
-    return Impression(
-        request_id=request_id,
-        position=0,
-        item_id="i",
-        score=1.0,
-        policy="top_n",
-        bundle="b",
-        timestamp=7,
-        user_id=user_id,
-    )
-
-
 def stored(store: Store) -> list[tuple[str, str]]:
     return [row for frame in store.events_after(0) for row in frame.select("event_id", "user_id").iter_rows()]
 
@@ -65,12 +52,11 @@ def places(store: Store) -> list[tuple[str, str | None]]:
 def test_a_person_leaves_every_table_and_others_stay(store: Store) -> None:
     store.add_events([event("a"), event("b", BEN), event("c"), event("d", ANA + "x"), event("e")])
     store.add_slates([slate(0), slate(1, BEN), slate(2, None), slate(3)])
-    store.add_impressions([impression("old", ANA), impression("older", BEN)])
     erasure = store.erase(ANA, "the person, by letter")
     assert stored(store) == [("b", BEN), ("d", ANA + "x")]
     assert slates(store) == [("r0", None), ("r1", BEN), ("r2", None), ("r3", None)]
     assert places(store) == [("r1", BEN), ("r2", None)]
-    assert dict(erasure.counts) == {"events": 3, "slates": 2, "impressions": 7}
+    assert dict(erasure.counts) == {"events": 3, "slates": 2, "impressions": 6}
     assert (erasure.place, erasure.asked_by, erasure.timestamp) == ("store", "the person, by letter", NOW)
     assert store.erasures() == [erasure]
 
@@ -124,7 +110,6 @@ def test_a_retry_brings_nothing_back(store: Store) -> None:
 def test_a_slate_that_waited_arrives_without_its_user(store: Store) -> None:
     store.erase(ANA, "test")
     store.add_slates([slate(0, timestamp=NOW), slate(1, BEN), slate(2, timestamp=NOW + 1)])
-    store.add_impressions([impression("old", ANA)])
     assert slates(store) == [("r0", None), ("r1", BEN), ("r2", ANA)]
     assert places(store) == [("r1", BEN), ("r2", ANA)]
     assert store.slate_gaps() == []

@@ -85,6 +85,7 @@ def test_a_repeated_request_is_left_as_it_is(store: Store):
     store.add_slates([FIRST])
     other = replace(FIRST, items=["x"], scores=[1.0], propensities=[1.0])
     assert store.add_slates([other, PLAIN, PLAIN]) == 1
+    assert store.add_slates([FIRST, PLAIN]) == 0
     assert store.add_slates([]) == 0
     assert slates(store)["request_id"].to_list() == ["r1", "r2"]
     assert places(store)["item_id"].to_list() == ["i9", "ünïcode ☃", "i3", "i9"]
@@ -96,12 +97,12 @@ def test_an_empty_slate_is_a_slate(store: Store):
     assert list(store.impressions_after(0)) == []
 
 
-def test_frames_are_bounded_and_a_slate_may_lie_in_two(store: Store):
+def test_frames_are_bounded_and_hold_whole_slates(store: Store):
     store.add_slates(numbered(3))
     store.add_slates([PLAIN])
     assert [frame.height for frame in store.slates_after(0, limit=3)] == [3, 1]
-    frames = list(store.impressions_after(0, limit=4))
-    assert [frame.height for frame in frames] == [4, 4, 2]
+    frames = list(store.impressions_after(0, limit=2))
+    assert [frame.height for frame in frames] == [6, 4]
     assert pl.concat(frames).equals(places(store))
     assert pl.concat(frames).select("seq", "position").is_sorted("seq")
     second = slates(store)["seq"][1]

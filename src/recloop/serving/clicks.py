@@ -166,15 +166,11 @@ class ClickStatistics:
         if self._slate_seq < 0:
             self._event_seq = max(0, store.last_event_seq() - self._config.events)
             self._slate_seq = max(0, store.last_slate_seq() - self._config.slates)
-        last = self._slate_seq
         for frame in store.impressions_after(self._slate_seq):
             self._take_places(frame)
-            # The last slate of a frame may go on in the next one.
-            last = frame["seq"][-1]
-            self._slate_seq = last - 1
+            self._slate_seq = frame["seq"][-1]
             if self._follower.closing.is_set():
                 return
-        self._slate_seq = last
         for _ in range(len(self._waiting)):
             self._take_click(self._waiting.popleft())
         for frame in store.events_after(self._event_seq):
@@ -194,8 +190,6 @@ class ClickStatistics:
                 slate = self._slates[request] = _Slate(intern(bundle), None if user is None else hash(user), moment)
                 if len(self._slates) > self._config.slates:
                     self._forget(self._slates.pop(next(iter(self._slates))))
-            if position < len(slate.items):
-                continue
             slate.items.append(intern(item))
             slate.scores.append(score)
             self._add(slate, item, _Sums.shown(position, score))

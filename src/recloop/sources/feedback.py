@@ -138,13 +138,9 @@ def _impressions(config: Config, context: SourceContext) -> Iterator[tuple[str, 
         waiting: list[pl.DataFrame] = []
         for frame in cast("Iterable[pl.DataFrame]", context.progress(store.impressions_after(known), "impressions")):
             waiting.append(frame)
-            if sum(part.height for part in waiting) < _PLACES:
-                continue
-            rows = pl.concat(waiting)
-            whole = rows.filter(pl.col("seq") < rows["seq"][-1])
-            waiting = [rows.filter(pl.col("seq") == rows["seq"][-1])]
-            if whole.height:
-                yield _file(whole)
+            if sum(part.height for part in waiting) >= _PLACES:
+                yield _file(pl.concat(waiting))
+                waiting = []
         if waiting:
             yield _file(pl.concat(waiting))
 

@@ -2,7 +2,6 @@
 
 from recloop.store.erasures import Erased, Erasure
 from recloop.store.events import Added, Event
-from recloop.store.impressions import Impression
 from recloop.store.records import Decision, Deployment
 from recloop.store.slates import Arm, Exposure, Gap, Slate
 from recloop.store.store import DEFAULT_FILE, URL_VARIABLE, Store
@@ -19,7 +18,6 @@ __all__ = [
     "Event",
     "Exposure",
     "Gap",
-    "Impression",
     "Slate",
     "Store",
 ]

@@ -16,15 +16,17 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from recloop.store import order
 from recloop.store.connection import reading, writing
-from recloop.store.schema import ERASURES, EVENTS, IMPRESSIONS, KEYS, SLATES
+from recloop.store.schema import ERASURES, EVENTS, KEYS, SLATES
 
 _KEY = "erasures"
 _LOOKUP = 10_000
+_OF_A_PERSON = ("user_id", "items", "scores", "propensities", "bundles")
+"""What leaves a slate when its person is erased."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,16 +85,14 @@ def erase(engine: Engine, user_id: str, asked_by: str, now: int) -> Erasure:
         order.hold(connection, SLATES)
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql("PRAGMA secure_delete=ON")
-        newest = [_newest(connection, table, user_id) for table in (EVENTS, SLATES, IMPRESSIONS)]
+        newest = [_newest(connection, table, user_id) for table in (EVENTS, SLATES)]
         last_event = order.greatest(connection, EVENTS)
-        slates = select(SLATES.c.request_id).where(SLATES.c.user_id == user_id)
-        theirs = or_(IMPRESSIONS.c.user_id == user_id, IMPRESSIONS.c.request_id.in_(slates))
+        theirs, nothing = SLATES.c.user_id == user_id, dict.fromkeys(_OF_A_PERSON)
+        shown: Select[tuple[int]] = select(func.coalesce(func.sum(SLATES.c.places), 0)).where(theirs)
         counts = {
             "events": connection.execute(delete(EVENTS).where(EVENTS.c.user_id == user_id)).rowcount,
-            "impressions": connection.execute(delete(IMPRESSIONS).where(theirs)).rowcount,
-            "slates": connection.execute(
-                update(SLATES).where(SLATES.c.user_id == user_id).values(user_id=None)
-            ).rowcount,
+            "impressions": int(connection.execute(shown).scalar_one()),
+            "slates": connection.execute(update(SLATES).where(theirs).values(nothing)).rowcount,
         }
         erasure = _record(
             connection,

@@ -31,20 +31,6 @@ EVENTS = Table(
     sqlite_autoincrement=True,
 )
 
-IMPRESSIONS = Table(
-    "impressions",
-    METADATA,
-    Column("request_id", Text, primary_key=True),
-    Column("position", Integer, primary_key=True),
-    Column("user_id", Text),
-    Column("item_id", Text, nullable=False),
-    Column("score", Double, nullable=False),
-    Column("propensity", Double),
-    Column("policy", Text, nullable=False),
-    Column("bundle", Text, nullable=False),
-    Column("timestamp", BigInteger, nullable=False),
-)
-
 SLATES = Table(
     "slates",
     METADATA,
@@ -59,6 +45,10 @@ SLATES = Table(
     Column("n_candidates", Integer),
     Column("seed", BigInteger),
     Column("places", Integer),
+    Column("items", Text),
+    Column("scores", Text),
+    Column("propensities", Text),
+    Column("bundles", Text),
     Column("took", BigInteger),
     Column("fallback", Text),
     Column("failed", Text),

@@ -1,4 +1,4 @@
-"""Slates: what was shown to whom, and how likely that was. A slate and its impressions are stored together.
+"""Slates: what was shown to whom, and how likely that was. A slate is one row; its places lie in it as JSON arrays.
 
 A writer numbers its slates from 0, those too that never reach the store. So what a writer lost before its last stored
 slate can be counted afterwards (`gaps`); what it lost after that, when it was killed, leaves no trace here.
@@ -6,15 +6,18 @@ slate can be counted afterwards (`gaps`); what it lost after that, when it was k
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any, Literal
 
+import orjson
 import polars as pl
-from sqlalchemy import Column, Engine, Select, func, or_, select
+from sqlalchemy import Engine, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from recloop.errors import RefusedValueError
 from recloop.store import erasures, order
 from recloop.store.connection import reading, writing
-from recloop.store.schema import IMPRESSIONS, SLATES
+from recloop.store.schema import SLATES
 
 Arm = Literal["champion", "canary", "shadow", "interleaved"]
 
@@ -53,7 +56,11 @@ PLACES = {
 }
 """Columns of a frame of impressions; `seq` is that of their slate."""
 
-_OF_SLATE = ("seq", "arm")
+_SHOWN = {
+    **{name: SCHEMA[name] for name in ("seq", "request_id", "user_id", "policy", "bundle", "arm", "timestamp")},
+    **{name: pl.String() for name in ("items", "scores", "propensities", "bundles")},
+}
+"""What the places of a slate are made of; `propensities` is null where all are 1, `bundles` where none differs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +149,7 @@ class Gap:
 
 
 def add(engine: Engine, slates: Sequence[Slate]) -> int:
-    """Store `slates` with their impressions in one transaction; see `Store.add_slates`."""
+    """Store `slates` in one transaction; see `Store.add_slates`."""
     first: dict[str, Slate] = {}
     for slate in slates:
         assert len(slate.items) == len(slate.scores) == len(slate.chances), "one score and propensity a place"
@@ -157,43 +164,20 @@ def add(engine: Engine, slates: Sequence[Slate]) -> int:
         first = {request_id: _without_erased(slate, until) for request_id, slate in first.items()}
         # By id, so that two transactions never wait in a ring.
         rows = [_row(slate) for _, slate in sorted(first.items())]
-        new = set(connection.execute(new_only.returning(SLATES.c.request_id), rows).scalars())
-        if places := [place for request_id in sorted(new) for place in _places(first[request_id])]:
-            connection.execute(dialect.insert(IMPRESSIONS).on_conflict_do_nothing(), places)
-    return len(new)
+        return len(connection.execute(new_only.returning(SLATES.c.seq), rows).fetchall())
 
 
 def after(engine: Engine, seq: int, limit: int) -> Iterator[pl.DataFrame]:
     """Frames of slates in the order of `seq`; see `Store.slates_after`."""
-    assert limit > 0
-    last = order.last_seq(engine, SLATES)
-    while seq < last:
-        query = select(SLATES).where(SLATES.c.seq > seq, SLATES.c.seq <= last).order_by(SLATES.c.seq).limit(limit)
-        frame = _frame(engine, query, SCHEMA)
-        if frame.is_empty():
-            return
-        seq = frame["seq"][-1]
-        yield frame
+    return _frames(engine, seq, limit, SCHEMA)
 
 
 def impressions_after(engine: Engine, seq: int, limit: int) -> Iterator[pl.DataFrame]:
     """Frames of impressions in the order of their slates; see `Store.impressions_after`."""
-    assert limit > 0
-    last, position = order.last_seq(engine, SLATES), IMPRESSIONS.c.position
-    seq, place = seq + 1, -1
-    while seq <= last:
-        query = (
-            select(*(_column(name) for name in PLACES))
-            .join(IMPRESSIONS, IMPRESSIONS.c.request_id == SLATES.c.request_id)
-            .where(SLATES.c.seq >= seq, SLATES.c.seq <= last, or_(SLATES.c.seq > seq, position > place))
-            .order_by(SLATES.c.seq, position)
-            .limit(limit)
-        )
-        frame = _frame(engine, query, PLACES)
-        if frame.is_empty():
-            return
-        seq, place = frame["seq"][-1], frame["position"][-1]
-        yield frame
+    for frame in _frames(engine, seq, limit, _SHOWN):
+        places = _places(frame)
+        if not places.is_empty():
+            yield places
 
 
 def last_seq(engine: Engine) -> int:
@@ -228,22 +212,56 @@ def _without_erased(slate: Slate, until: Mapping[str, int]) -> Slate:
 
 
 def _row(slate: Slate) -> dict[str, Any]:
-    return {name: getattr(slate, name) for name in SCHEMA if name != "seq"}
+    try:
+        finite = all(map(isfinite, slate.scores))
+    except TypeError:
+        finite = False
+    if not finite:
+        raise RefusedValueError(
+            f"The store refuses a value (a score of the slate of request {slate.request_id} is no finite number); "
+            "correct it and write again."
+        )
+    certain = all(chance == 1 for chance in slate.chances)
+    return {name: getattr(slate, name) for name in SCHEMA if name != "seq"} | {
+        "items": _json(slate.items),
+        "scores": _json(slate.scores),
+        "propensities": None if certain else _json(slate.chances),
+        "bundles": None if slate.bundles is None else _json(slate.bundles),
+    }
 
 
-def _places(slate: Slate) -> Iterator[dict[str, Any]]:
-    common = {name: getattr(slate, name) for name in ("request_id", "user_id", "policy", "timestamp")}
-    bundles = [slate.bundle] * len(slate.items) if slate.bundles is None else slate.bundles
-    names = ("position", "item_id", "score", "propensity", "bundle")
-    for place in zip(range(len(slate.items)), slate.items, slate.scores, slate.chances, bundles, strict=True):
-        yield common | dict(zip(names, place, strict=True))
+def _json(values: Sequence[Any]) -> str:
+    return orjson.dumps(list(values)).decode()
 
 
-def _column(name: str) -> "Column[Any]":
-    return SLATES.c[name] if name in _OF_SLATE else IMPRESSIONS.c[name]
+def _places(slates: pl.DataFrame) -> pl.DataFrame:
+    """One row a place, columns `PLACES`; of slates that were erased, none."""
+    count = pl.col("item_id").list.len()
+    read = slates.with_columns(
+        pl.col("items").str.json_decode(pl.List(pl.String)).alias("item_id"),
+        pl.col("scores").str.json_decode(pl.List(pl.Float64)).alias("score"),
+        pl.col("propensities").str.json_decode(pl.List(pl.Float64)).alias("propensity"),
+        pl.col("bundles").str.json_decode(pl.List(pl.String)),
+    ).filter(count > 0)
+    whole = read.with_columns(
+        pl.int_ranges(0, count, dtype=pl.Int32).alias("position"),
+        pl.col("propensity").fill_null(pl.lit(1.0).repeat_by(count)),
+        pl.col("bundles").fill_null(pl.col("bundle").repeat_by(count)).alias("bundle"),
+    )
+    places = whole.explode("position", "item_id", "score", "propensity", "bundle")
+    return places.select(pl.col(name).cast(kind) for name, kind in PLACES.items())
 
 
-def _frame(engine: Engine, query: "Select[Any]", schema: dict[str, Any]) -> pl.DataFrame:
-    with reading(engine) as connection:
-        rows = connection.execute(query).fetchall()
-    return pl.DataFrame([tuple(row) for row in rows], schema=schema, orient="row")
+def _frames(engine: Engine, seq: int, limit: int, schema: dict[str, Any]) -> Iterator[pl.DataFrame]:
+    """These columns of the slates after `seq`, in its order."""
+    assert limit > 0
+    last, columns = order.last_seq(engine, SLATES), [SLATES.c[name] for name in schema]
+    while seq < last:
+        query = select(*columns).where(SLATES.c.seq > seq, SLATES.c.seq <= last).order_by(SLATES.c.seq).limit(limit)
+        with reading(engine) as connection:
+            rows = connection.execute(query).fetchall()
+        if not rows:
+            return
+        frame = pl.DataFrame([tuple(row) for row in rows], schema=schema, orient="row")
+        seq = frame["seq"][-1]
+        yield frame

@@ -9,10 +9,9 @@ import polars as pl
 from sqlalchemy import Engine
 
 from recloop.clock import now
-from recloop.store import connection, counts, erasures, events, impressions, records, slates, traffic
+from recloop.store import connection, counts, erasures, events, records, slates, traffic
 from recloop.store.erasures import Erased, Erasure
 from recloop.store.events import Added, Event
-from recloop.store.impressions import Impression
 from recloop.store.records import Action, Decision, Deployment
 from recloop.store.slates import Gap, Slate
 from recloop.store.traffic import TrafficPlan
@@ -97,12 +96,8 @@ class Store:
         """How many events are stored with a `seq` greater than `after`."""
         return counts.after(self._engine, after) if after else counts.count(self._engine)
 
-    def add_impressions(self, batch: Sequence[Impression]) -> None:
-        """Store what was shown, in one transaction; a repeated pair of request and position is left alone."""
-        impressions.add(self._engine, batch)
-
     def add_slates(self, batch: Sequence[Slate]) -> int:
-        """Store slates with their impressions in one transaction, committed when this returns; how many were new.
+        """Store slates in one transaction, committed when this returns; how many were new.
 
         A slate whose `request_id` is stored already, or came before in the batch, is left as it is. Any number of
         processes may add at once.
@@ -116,10 +111,10 @@ class Store:
         """
         return slates.after(self._engine, seq, limit)
 
-    def impressions_after(self, seq: int, limit: int = 100_000) -> Iterator[pl.DataFrame]:
-        """Impressions of the slates with a greater `seq`, in their order, in frames of at most `limit` rows.
+    def impressions_after(self, seq: int, limit: int = 10_000) -> Iterator[pl.DataFrame]:
+        """Impressions of the slates with a greater `seq`, in their order, in frames of at most `limit` slates.
 
-        Columns: `slates.PLACES`. A slate may begin in one frame and end in the next.
+        Columns: `slates.PLACES`. Slates without places, and those of people who were erased, are left out.
         """
         return slates.impressions_after(self._engine, seq, limit)
 
