@@ -94,6 +94,19 @@ def test_a_worker_that_starts_late_reads_no_more_events_than_it_keeps(
     assert read == list(range(14, 21))
 
 
+def test_the_version_of_a_person_changes_with_what_is_known_of_them_and_no_other(store: Store, live: LiveHistories):
+    live.reach([0])
+    store.add_events([event(1), event(2, "v")])
+    until(lambda: bool(items(live, "v")))
+    before = live.version("u"), live.version("v")
+    store.add_events([event(3)])
+    until(lambda: len(items(live)) == 2)
+    assert (live.version("u") != before[0], live.version("v") != before[1]) == (True, False)
+    after = live.version("u")
+    live.reach([1])
+    assert live.version("u") != after, "from another point on, other events are given"
+
+
 def test_what_a_person_did_before_they_were_erased_is_dropped(store: Store, tmp_path: Path):
     erased: dict[str, int] = {}
     live = LiveHistories(partial(Store.open, f"sqlite:///{tmp_path}/s.sqlite"), erased.get, CONFIG)
@@ -176,6 +189,21 @@ def test_while_the_store_is_away_it_answers_from_memory_and_then_goes_on(tmp_pat
     live.close()
 
 
+class Told:
+    """What everybody did later."""
+
+    def __init__(self, events: list[Past]) -> None:
+        self.events = events
+
+    def since(self, user_id: str, seq: int) -> list[Past]:
+        del user_id, seq
+        return self.events
+
+    def version(self, user_id: str) -> int:
+        del user_id
+        return len(self.events)
+
+
 class TestRecommender:
     @pytest.fixture(scope="class")
     def bundle(self, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
@@ -195,11 +223,12 @@ class TestRecommender:
         since = self.recent(bundle, 2)
         asked: list[tuple[str, int]] = []
 
-        def live(user: str, seq: int) -> list[Past]:
-            asked.append((user, seq))
-            return since
+        class Asked(Told):
+            def since(self, user_id: str, seq: int) -> list[Past]:
+                asked.append((user_id, seq))
+                return super().since(user_id, seq)
 
-        answer = Recommender(bundle, live=live).recommend(user_id="user-1", k=20)
+        answer = Recommender(bundle, live=Asked(since)).recommend(user_id="user-1", k=20)
         assert asked[0] == ("user-1", 7)
         past = bundle.histories.take(np.array([bundle.users.index("user-1")]))
         whole = [
@@ -215,23 +244,23 @@ class TestRecommender:
 
     def test_somebody_new_is_no_stranger_once_they_have_acted(self, bundle: Bundle):
         since = self.recent(bundle, 2)
-        answer = Recommender(bundle, live=lambda *_: since).recommend(user_id="new", k=5)
+        answer = Recommender(bundle, live=Told(since)).recommend(user_id="new", k=5)
         assert answer.fallback is None
         assert answer.items == Recommender(bundle).recommend(history=since, k=5).items
 
     def test_somebody_new_whose_items_are_not_in_the_catalogue(self, bundle: Bundle):
         since = [Past(item_id="nowhere", timestamp=MOMENT)]
-        answer = Recommender(bundle, live=lambda *_: since).recommend(user_id="new", k=5)
+        answer = Recommender(bundle, live=Told(since)).recommend(user_id="new", k=5)
         assert (answer.fallback, answer.ignored) == ("empty_history", 1)
 
     def test_a_given_history_counts_instead(self, bundle: Bundle):
         since = self.recent(bundle, 2)
         given = [Past(item_id=bundle.vocabulary.decode([0])[0])]
-        answer = Recommender(bundle, live=lambda *_: since).recommend(user_id="user-1", history=given, k=5)
+        answer = Recommender(bundle, live=Told(since)).recommend(user_id="user-1", history=given, k=5)
         assert answer.items == Recommender(bundle).recommend(user_id="user-1", history=given, k=5).items
 
     def test_a_bundle_that_does_not_say_where_its_histories_end_stays_as_it_is(self, tmp_path: Path):
         bundle = Bundle.load(packaged(tmp_path / "bundle", "ease", world(events=300)))
         since = self.recent(bundle, 2)
-        answer = Recommender(bundle, live=lambda *_: since).recommend(user_id="user-1", k=5)
+        answer = Recommender(bundle, live=Told(since)).recommend(user_id="user-1", k=5)
         assert answer.items == Recommender(bundle).recommend(user_id="user-1", k=5).items

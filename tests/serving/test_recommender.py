@@ -1,5 +1,6 @@
 """Popularity of a hand-made world: a 5 events, b 4, c 3, d 2, e 1."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from recloop.errors import ConfigError, DataError
 from recloop.models import find
 from recloop.models.base import FitContext, TrainingData
 from recloop.models.storage import Trained
+from recloop.policies import Clicks, ScoredClicks
 from recloop.serving.bundle import Bundle, write_bundle
 from recloop.serving.recommender import (
+    Ask,
     Past,
     Recommender,
     Scored,
@@ -295,3 +298,97 @@ def test_a_bundle_of_pseudonyms_knows_people_by_their_ids(tmp_path: Path, monkey
 
 def test_ids_are_kept_where_the_bundle_says_nothing_of_pseudonyms(bundle: Bundle) -> None:
     assert Recommender(bundle).stored_id("cat") == "cat"
+
+
+class Later:
+    """What people did since."""
+
+    def __init__(self) -> None:
+        self.events: dict[str, list[Past]] = {}
+        self.asked = 0
+
+    def since(self, user_id: str, seq: int) -> list[Past]:
+        assert seq == 7
+        self.asked += 1
+        return self.events.get(user_id, [])
+
+    def version(self, user_id: str) -> int:
+        return len(self.events.get(user_id, []))
+
+
+@pytest.fixture(scope="module")
+def lively(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("lively") / "bundle"
+    return Bundle.load(popularity_bundle(folder, INTERACTIONS, data={"feedback": 7}))
+
+
+def test_who_was_scored_is_not_scored_again_until_they_do_something(lively: Bundle) -> None:
+    later = Later()
+    recommender = Recommender(lively, live=later)
+    first, again = (recommender.recommend(user_id="dan", k=2) for _ in range(2))
+    assert later.asked == 1
+    assert (first.items, first.candidates) == (again.items, again.candidates)
+    assert first.seed != again.seed
+    assert ids(recommender.recommend(user_id="dan", k=1).items) == "c", "fewer of the same candidates"
+    assert later.asked == 1
+    later.events["dan"] = [Past(item_id="c", timestamp=10**12)]
+    assert ids(recommender.recommend(user_id="dan", k=2).items) == "de"
+    assert later.asked > 1
+
+
+def test_who_was_erased_is_a_stranger_at_once(lively: Bundle) -> None:
+    erased: dict[str, int] = {}
+    recommender = Recommender(lively, erased=erased.get)
+    assert recommender.recommend(user_id="dan").fallback is None
+    erased["dan"] = 10**15
+    assert recommender.recommend(user_id="dan").fallback == "unknown_user"
+    assert ids(recommender.recommend(user_id="dan").items) == "abcde"
+
+
+def test_a_history_or_exclusions_are_scored_as_they_come(lively: Bundle) -> None:
+    recommender = Recommender(lively)
+    assert ids(recommender.recommend(user_id="dan").items) == "cde"
+    assert ids(recommender.recommend(user_id="dan", exclude=["d"]).items) == "ce"
+    assert ids(recommender.recommend(user_id="dan", history=[Past(item_id="c")]).items) == "abde"
+    assert ids(recommender.recommend(user_id="dan").items) == "cde"
+    assert recommender.ready(Ask(user_id="dan")) is not None
+    assert recommender.ready(Ask(user_id="dan", exclude=["d"])) is None
+    assert recommender.ready(Ask(user_id="dan", history=[])) is None
+    assert recommender.ready(Ask(user_id="dan", k=1_000)) is None, "more than the candidates that are kept"
+
+
+def test_as_many_people_are_kept_as_the_parameters_say(lively: Bundle) -> None:
+    recommender = Recommender(lively, ServeConfig(cache=2))
+    for user in ("ann", "bob", "ann", "cat", None):
+        recommender.recommend(user_id=user)
+    kept = [user for user in ("ann", "bob", "cat", None) if recommender.ready(Ask(user_id=user))]
+    assert kept == ["cat", None], "the last two"
+    none = Recommender(lively, ServeConfig(cache=0))
+    none.recommend(user_id="ann")
+    assert none.ready(Ask(user_id="ann")) is None
+
+
+def test_a_policy_that_draws_draws_for_every_request(lively: Bundle) -> None:
+    config = ServeConfig(policy="plackett_luce", policy_options={"temperature": 10.0})
+    kept, fresh = Recommender(lively, config), Recommender(lively, config.model_copy(update={"cache": 0}))
+    answers = [kept.recommend(k=4, request_id=f"r-{number}") for number in range(30)]
+    assert len({ids(answer.items) for answer in answers}) > 5
+    assert answers == [fresh.recommend(k=4, request_id=f"r-{number}") for number in range(30)]
+
+
+def test_a_policy_that_learns_chooses_anew_for_every_request(lively: Bundle) -> None:
+    told = [Clicks(clicks=np.zeros(5), examined=np.zeros(5))]
+
+    class Changing:
+        def clicks(self, item_ids: Sequence[str]) -> Clicks:
+            return told[0].take(np.array(["abcde".index(item) for item in item_ids]))
+
+        def scored_clicks(self, bundle: str, item_ids: Sequence[str]) -> ScoredClicks:
+            raise NotImplementedError
+
+    config = ServeConfig(policy="thompson", policy_options={"draws": 10})
+    recommender = Recommender(lively, config, clicks=Changing())
+    before = [ids(recommender.recommend(k=1, request_id=f"r-{number}").items) for number in range(40)]
+    told[0] = Clicks(clicks=np.array([0, 0, 0, 0, 500.0]), examined=np.full(5, 1_000.0))
+    after = [ids(recommender.recommend(k=1, request_id=f"r-{number}").items) for number in range(40)]
+    assert before.count("e") < after.count("e") == 40

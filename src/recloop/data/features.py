@@ -5,7 +5,7 @@ Shapes: N rows, M entries of all rows, F buckets.
 """
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,15 @@ class Features:
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         picked = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
         return Features(offsets=offsets, buckets=self.buckets[picked], weights=self.weights[picked])
+
+    @classmethod
+    def concat(cls, parts: "Sequence[Features]") -> "Features":
+        """The rows of all parts, in their order."""
+        return cls(
+            offsets=np.concatenate([[0], np.cumsum(np.concatenate([np.diff(part.offsets) for part in parts]))]),
+            buckets=np.concatenate([part.buckets for part in parts]),
+            weights=np.concatenate([part.weights for part in parts]),
+        )
 
     def matrix(self) -> sparse.csr_matrix:
         """float32 (N, F)."""

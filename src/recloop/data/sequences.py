@@ -75,6 +75,21 @@ class Contexts:
             features=self.features,
         )
 
+    @classmethod
+    def concat(cls, parts: "Sequence[Contexts]") -> "Contexts":
+        """All contexts of all parts, at least one, in their order; people of a part without features have none."""
+        features = None
+        if any(part.features is not None for part in parts):
+            features = Features.concat([part.features or Features.empty(len(part)) for part in parts])
+        lengths = np.concatenate([part.lengths for part in parts])
+        return cls(
+            offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            items=np.concatenate([part.items for part in parts]),
+            timestamps=np.concatenate([part.timestamps for part in parts]),
+            values=np.concatenate([part.values for part in parts]),
+            features=features,
+        )
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All columns by name; `from_arrays` makes equal contexts of them."""
         features = (

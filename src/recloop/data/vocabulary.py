@@ -8,6 +8,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 UNKNOWN = -1
+FEW = 1_000
+"""Up to how many ids look-ups are quicker than a column."""
 
 
 class Vocabulary:
@@ -34,6 +36,10 @@ class Vocabulary:
     def _index(self) -> dict[str, int]:
         return {name: index for index, name in enumerate(self.ids)}
 
+    @cached_property
+    def _names(self) -> list[str]:
+        return list(self._index)  # the same strings, not copies
+
     def index(self, name: str) -> int:
         """The index of one id, or `UNKNOWN`."""
         return self._index.get(name, UNKNOWN)
@@ -52,5 +58,8 @@ class Vocabulary:
         return np.where(known.to_numpy(), position.to_numpy().astype(np.int64), UNKNOWN)
 
     def decode(self, indices: NDArray[np.integer] | Sequence[int]) -> list[str]:
-        """The ids at `indices`, which must all be known."""
-        return self.ids.gather(np.asarray(indices, dtype=np.int64)).to_list()
+        """The ids at `indices`, which must all be known; a short list, as in an answer, by look-ups."""
+        if len(indices) > FEW:
+            return self.ids.gather(np.asarray(indices, dtype=np.int64)).to_list()
+        names = self._names
+        return [names[index] for index in (indices.tolist() if isinstance(indices, np.ndarray) else indices)]

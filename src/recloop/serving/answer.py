@@ -11,12 +11,15 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from uuid import uuid4
 
 from recloop import clock
 from recloop.errors import RecloopError
+from recloop.serving.exposures import ExposureLog
 from recloop.serving.interleaving import merge
 from recloop.serving.limit import TimeLimit
-from recloop.serving.recommender import Recommendation, Recommender
+from recloop.serving.recommender import Ask, Past, Places, Recommendation, Recommender
+from recloop.serving.schemas import RecommendRequest
 from recloop.serving.traffic import Served
 from recloop.store import Arm, Exposure
 
@@ -65,14 +68,15 @@ class Answer:
             propensities = []
         else:
             propensities = slate.propensities if self.bundles is None else [None] * len(slate.items)
+        places = Places() if slate is None else slate.items
         return Exposure(
             request_id=request_id,
             timestamp=clock.now(),
             user_id=user_id,
             bundle=self.by.bundle.id,
             policy=self.policy,
-            items=[item.item_id for item in slate.items] if slate else [],
-            scores=[item.score for item in slate.items] if slate else [],
+            items=places.ids,
+            scores=places.scores,
             propensities=propensities,
             candidates=slate and slate.candidates,
             n_candidates=slate and slate.n_candidates,
@@ -135,3 +139,28 @@ def answer(
     ids = {"champion": champion.bundle.id, "challenger": first.bundle.id}
     both = replace(slate, items=items, fallback=of_canary.fallback)
     return Answer(by=champion, slate=both, arm=arm, bundles=[ids[team] for team in teams], seconds=seconds)
+
+
+def ask_of(by: Recommender, request: RecommendRequest, request_id: str) -> Ask:
+    """A request as this recommender takes it."""
+    history = request.history
+    return Ask(
+        user_id=by.stored_id(request.user_id),
+        history=None
+        if history is None
+        else [Past(item_id=one.item_id, timestamp=one.timestamp, value=one.value) for one in history],
+        k=request.k,
+        exclude=request.exclude,
+        request_id=request_id,
+    )
+
+
+def score_shadow(request: RecommendRequest, exposures: ExposureLog) -> Callable[[Recommender], None]:
+    """What asks a shadow the same and logs its answer, which has an id of its own."""
+
+    def score(shadow: Recommender) -> None:
+        begun, ask = time.perf_counter(), ask_of(shadow, request, str(uuid4()))
+        answered = Answer(by=shadow, slate=shadow.answer(ask), arm="shadow")
+        exposures.put(answered.exposure(ask.request_id, ask.user_id, time.perf_counter() - begun))
+
+    return score

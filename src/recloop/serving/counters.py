@@ -1,8 +1,10 @@
 """What the business wants to see of the service, as Prometheus counters; BentoML adds them up over its workers."""
 
-from prometheus_client import Counter, Gauge
+from functools import cache
 
-from recloop.serving.schemas import FeedbackResponse, RecommendResponse
+from prometheus_client import Counter, Gauge, Histogram
+
+from recloop.serving.schemas import FeedbackResponse
 
 RECOMMENDATIONS = Counter(
     "recloop_recommendations",
@@ -28,6 +30,19 @@ WAITING_SLATES = Gauge(
     "recloop_slates_waiting", "Served slates that are not in the store yet.", multiprocess_mode="livesum"
 )
 
+LOOKUPS = Counter(
+    "recloop_score_lookups",
+    "Requests to recommend, by whether the person's candidates had been scored before and nothing came since.",
+    ["outcome"],
+)
+SECONDS = Histogram(
+    "recloop_recommend_seconds",
+    "How long answers to requests to recommend took.",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0),
+)
+
+_fallbacks, _arms, _lookups = (cache(counter.labels) for counter in (RECOMMENDATIONS, ANSWERS, LOOKUPS))
+
 for _fallback in ("none", "nobody", "unknown_user", "empty_history"):
     RECOMMENDATIONS.labels(_fallback)
 for _arm in ("champion", "canary", "interleaved"):
@@ -37,16 +52,28 @@ for _outcome in ("accepted", "duplicate", "rejected", "unavailable"):
     FEEDBACK.labels(_outcome)
 for _outcome in ("logged", "dropped"):
     SLATES.labels(_outcome)
+for _outcome in ("hit", "miss"):
+    LOOKUPS.labels(_outcome)
 
 
-def count_recommendation(response: RecommendResponse) -> None:
-    """Count an answer."""
-    RECOMMENDATIONS.labels(response.fallback or "none").inc()
+def count_recommendation(fallback: str | None) -> None:
+    """Count an answer by its fallback."""
+    _fallbacks(fallback or "none").inc()
+
+
+def count_lookup(*, hit: bool) -> None:
+    """Count a request by whether what it needs had been scored before."""
+    _lookups("hit" if hit else "miss").inc()
+
+
+def observe(seconds: float) -> None:
+    """Count how long an answer to a request to recommend took."""
+    SECONDS.observe(seconds)
 
 
 def count_answer(arm: str, *, failed: bool) -> None:
     """Count a request by the arm it belonged to."""
-    ANSWERS.labels(arm, "failed" if failed else "answered").inc()
+    _arms(arm, "failed" if failed else "answered").inc()
 
 
 def count_feedback(response: FeedbackResponse) -> None:

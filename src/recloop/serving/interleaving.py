@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from recloop.serving.recommender import Recommendation, Scored, seed_of
+from recloop.serving.recommender import Places, Recommendation, Scored, seed_of
 
 Team = Literal["champion", "challenger"]
 TEAMS: tuple[Team, Team] = ("champion", "challenger")
@@ -71,9 +71,7 @@ def team_draft(
     return Interleaved(items=np.array(items, dtype=np.int64), teams=tuple(teams))
 
 
-def merge(
-    champion: Recommendation, challenger: Recommendation, k: int, request_id: str
-) -> tuple[list[Scored], list[Team]]:
+def merge(champion: Recommendation, challenger: Recommendation, k: int, request_id: str) -> tuple[Places, list[Team]]:
     """One slate of two answers to a request, and whose pick each place is.
 
     Args:
@@ -89,4 +87,4 @@ def merge(
     drafted = team_draft(first, second, k, np.random.default_rng(seed_of(request_id, "team draft")))
     scored = {team: {one.item_id: one for one in items} for team, items in answers.items()}
     picks = zip(drafted.items.tolist(), drafted.teams, strict=True)
-    return [scored[team][ids[item]] for item, team in picks], list(drafted.teams)
+    return Places(scored[team][ids[item]] for item, team in picks), list(drafted.teams)

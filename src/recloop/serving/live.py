@@ -54,6 +54,7 @@ class LiveHistories:
         self._config = config or LiveConfig()
         self._erased = erased or (lambda _: None)
         self._recent = RecentEvents(self._config.kept)
+        self._begun = 0
         self._from: int | None = None
         self._read: int | None = None
         self._changing = Lock()
@@ -75,6 +76,10 @@ class LiveHistories:
             self._recent.erase(user_id, until)
         return self._recent.of(user_id, max(seq, begin), self._config.events)
 
+    def version(self, user_id: str) -> tuple[int, int]:
+        """Another value whenever `since` may give another answer for this user, but for who was erased."""
+        return self._begun, self._recent.newest(user_id)
+
     def reach(self, seqs: Iterable[int]) -> None:
         """Give what came after the smallest of these events, and nothing older; of none, give nothing."""
         oldest = min(seqs, default=None)
@@ -82,6 +87,7 @@ class LiveHistories:
             if oldest is None or self._from is None or oldest < self._from:
                 self._recent, self._read = RecentEvents(self._config.kept), None
             self._from = oldest
+            self._begun += 1
         self.wake()
 
     def wake(self) -> None:

@@ -59,6 +59,10 @@ class RecentEvents:
             number = before
         return found[::-1]
 
+    def newest(self, user_id: str) -> int:
+        """The number of a user's newest event; another one whenever something of theirs came."""
+        return self._newest.get(user_id, _NONE)
+
     def erase(self, user_id: str, until: int) -> None:
         """Keep nothing of what a user did until this moment, microseconds since 1970 UTC."""
         with self._changing:

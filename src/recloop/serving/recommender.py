@@ -1,12 +1,16 @@
 """From raw ids to recommendations: the same scores and the same ranking as in evaluation, for one person at a time."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import blake2b
-from typing import Any, Literal, overload
+from threading import Lock
+from typing import Any, Literal, NamedTuple, Protocol, cast, overload
 from uuid import uuid4
 
 import numpy as np
+import orjson
 import torch
 from numpy.typing import NDArray
 from pydantic import Field, ValidationInfo, field_validator
@@ -16,7 +20,7 @@ from recloop.config import SEEDS, Config, parse, section
 from recloop.data import pseudonyms
 from recloop.data.sequences import Contexts
 from recloop.data.vocabulary import UNKNOWN
-from recloop.errors import ConfigError, DataError
+from recloop.errors import ConfigError, DataError, RecloopError
 from recloop.policies import Clicks, PolicyConfig
 from recloop.retrieval.exact import rank, top_k
 from recloop.serving.bundle import Bundle, packaged_until
@@ -34,6 +38,8 @@ class ServeConfig(Config):
         candidates: how many of the best items the policy chooses from, if the slate is not longer than that.
         salt: what, besides the request's id, the seed of the policy's draws depends on.
         mask_seen: leave out the items of the history.
+        cache: of how many people, those who asked last, the scored candidates are kept; they are used until the person
+            does something or is erased.
     """
 
     policy: str = "top_n"
@@ -41,6 +47,7 @@ class ServeConfig(Config):
     candidates: int = Field(default=100, ge=1, le=10_000)
     salt: str = ""
     mask_seen: bool = True
+    cache: int = Field(default=10_000, ge=0)
 
     @field_validator("policy")
     @classmethod
@@ -83,12 +90,85 @@ class Past:
     value: float = 1.0
 
 
-@dataclass(frozen=True, kw_only=True)
+class Later(Protocol):
+    """What people do while a bundle serves."""
+
+    def since(self, user_id: str, seq: int) -> Sequence[Past]:
+        """What a user did after the event `seq` of the store."""
+        ...
+
+    def version(self, user_id: str) -> Hashable:
+        """Another value whenever `since` may give another answer for this user."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Scored:
     """An item and its score."""
 
     item_id: str
     score: float
+
+
+class Places(list[Scored]):
+    """The items of a slate, best first, which do not change any more."""
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """The items' ids."""
+        return [one.item_id for one in self]
+
+    @cached_property
+    def scores(self) -> list[float]:
+        """Their scores."""
+        return [one.score for one in self]
+
+    @cached_property
+    def json(self) -> bytes:
+        """As a JSON array."""
+        return orjson.dumps([{"item_id": one.item_id, "score": one.score} for one in self])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """A request to recommend.
+
+    Attributes:
+        user_id: who asks, as `stored_id` gives it; what is stored of them is scored, with what they did since.
+        history: events to score instead of what is stored, also for a known user; either all of them have a timestamp,
+            or none has and they are in time order, oldest first.
+        k: how many items, at least 1.
+        exclude: items not to recommend; unknown ones are ignored.
+        request_id: what the seed of the policy's draws depends on.
+    """
+
+    user_id: str | None = None
+    history: Sequence[Past] | None = None
+    k: int = 10
+    exclude: Sequence[str] = ()
+    request_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ready:
+    """The candidates of a person, scored. Shape: N candidates.
+
+    Attributes:
+        items: int64 (N,), indices, best first.
+        scores: float32 (N,).
+        history: item indices of the history that was scored.
+        fallback, ignored: as in `Recommendation`.
+        version: what it was made of; see `Recommender.ready`.
+        slates: by number of places, those that depend on nothing else.
+    """
+
+    items: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    history: NDArray[np.int64]
+    fallback: Fallback | None
+    ignored: int
+    version: Hashable
+    slates: "dict[int, Recommendation]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +188,7 @@ class Recommendation:
         candidates: digest of their ids and rounded scores, see `digest`.
     """
 
-    items: list[Scored]
+    items: Places
     fallback: Fallback | None
     ignored: int
     propensities: list[float]
@@ -129,8 +209,8 @@ class Recommender:
         config: how; by default the section `serve` of the parameters that the bundle was packaged with.
         clicks: what was clicked so far, a number an item of the catalogue, or where it is counted, for policies that
             learn from it.
-        live: id, and `seq` of an event of the store -> what the user did later; by default nothing. It is asked for
-            what came after the bundle's histories, which end at the manifest's ``data.feedback``.
+        live: what users did later; by default nothing. It is asked for what came after the bundle's histories, which
+            end at the manifest's ``data.feedback``.
         erased: id -> moment until which what a user did is erased (microseconds since 1970 UTC), `None` if nothing is.
             The bundle's history of such a user is used only if all of it happened later.
 
@@ -145,7 +225,7 @@ class Recommender:
         config: ServeConfig | None = None,
         clicks: Clicks | Statistics | None = None,
         erased: Callable[[str], int | None] | None = None,
-        live: Callable[[str, int], Sequence[Past]] | None = None,
+        live: Later | None = None,
     ) -> None:
         packaged = section(bundle.manifest.get("params") or {}, "serve")
         self.bundle = bundle
@@ -156,7 +236,9 @@ class Recommender:
         self.learns = bool(needs & LEARNT)
         self._side = Side.of(bundle, needs, self.config.policy, clicks)
         self._erased = erased or (lambda _: None)
-        self._live = live or (lambda _, __: ())
+        self._live = live
+        self._cache: OrderedDict[str | None, Ready] = OrderedDict()
+        self._keeping = Lock()
         self._packaged_until = packaged_until(bundle.manifest)
         record = bundle.manifest.get("pseudonyms")
         self._pseudonyms = None if record is None else pseudonyms.from_record(record)
@@ -180,44 +262,67 @@ class Recommender:
         exclude: Sequence[str] = (),
         request_id: str | None = None,
     ) -> Recommendation:
-        """The policy's slate of `k` items for a person.
-
-        Args:
-            user_id: who asks, as `stored_id` gives it; what is stored of them is scored, with what they did since.
-            history: events to score instead of what is stored, also for a known user; either all of them have a
-                timestamp, or none has and they are in time order, oldest first.
-            k: how many, at least 1.
-            exclude: items not to recommend; unknown ones are ignored.
-            request_id: what the seed of the policy's draws depends on; by default a new one.
+        """The policy's slate of `k` items for a person; see `Ask`.
 
         Raises:
             DataError: only some events of the history have a timestamp.
         """
-        assert k >= 1
-        context, ignored = self._context(user_id, history)
-        excluded = [index for index in map(self.bundle.vocabulary.index, exclude) if index != UNKNOWN]
-        with torch.inference_mode():
-            ranked = rank(
-                self.bundle.model,
-                context,
-                min(max(k, self.config.candidates), len(self.bundle.vocabulary)),
-                mask_seen=self.config.mask_seen,
-                exclude=[excluded],
-            )
-        left = ranked.items[0] != UNKNOWN
-        given = self._side.candidates(ranked.items[0][left], ranked.scores[0][left], context.items)
-        seed = seed_of(request_id or uuid4().hex, self.config.salt)
-        slate = self._policy.slate(given, k, self._options, np.random.default_rng(seed))
-        return Recommendation(
-            items=self._scored(slate.items.tolist(), slate.scores.tolist()),
-            fallback=None if len(context.items) else _fallback(user_id, history, known=self._has_acted(user_id)),
-            ignored=ignored,
+        request_id = request_id or uuid4().hex
+        return self.answer(Ask(user_id=user_id, history=history, k=k, exclude=exclude, request_id=request_id))
+
+    def answer(self, ask: Ask) -> Recommendation:
+        """The policy's slate for a person.
+
+        Raises:
+            DataError: only some events of the history have a timestamp.
+        """
+        ready = self.ready(ask)
+        if ready is None:
+            (ready,) = self.prepare([ask])
+        if isinstance(ready, RecloopError):
+            raise ready
+        return self.slate(ready, ask)
+
+    def ready(self, ask: Ask) -> Ready | None:
+        """What was scored for this person before, if nothing has come since that would change it."""
+        if not self._kept(ask):
+            return None
+        with self._keeping:
+            found = self._cache.get(ask.user_id)
+            if found is not None:
+                self._cache.move_to_end(ask.user_id)
+        if found is None or found.version != self._version(ask.user_id):
+            return None
+        return found
+
+    def prepare(self, asks: Sequence[Ask]) -> list[Ready | RecloopError]:
+        """Score the catalogue for all of them at once; in place of an answer, why there is none."""
+        questions = [self._question(ask) for ask in asks]
+        able = [one for one in questions if isinstance(one, _Question)]
+        answers = iter(self._scored(able) if able else ())
+        return [next(answers) if isinstance(one, _Question) else one for one in questions]
+
+    def slate(self, ready: Ready, ask: Ask) -> Recommendation:
+        """The policy's choice from what was scored."""
+        seed = seed_of(ask.request_id, self.config.salt)
+        if (made := ready.slates.get(ask.k)) is not None:
+            return replace(made, seed=seed)
+        given = self._side.candidates(ready.items, ready.scores, ready.history)
+        draws = _Draws(seed)
+        slate = self._policy.slate(given, ask.k, self._options, cast("np.random.Generator", draws))
+        made = Recommendation(
+            items=self._places(slate.items.tolist(), slate.scores.tolist()),
+            fallback=ready.fallback,
+            ignored=ready.ignored,
             propensities=slate.propensities.tolist(),
             exact=slate.exact,
             seed=seed,
             n_candidates=len(given),
             candidates=digest(self.bundle.vocabulary.decode(given.items), given.scores),
         )
+        if not draws.used and not self.learns:
+            ready.slates[ask.k] = made
+        return made
 
     def similar(self, item_id: str, k: int = 10) -> list[Scored]:
         """The `k` items most like one item, which itself is left out.
@@ -233,7 +338,62 @@ class Recommender:
         with torch.inference_mode():
             scores = self.bundle.model.similar([index])[0]
             items, values = top_k(scores, min(k, len(scores)), [index])
-        return self._scored(items, values)
+        return self._places(items, values)
+
+    def _kept(self, ask: Ask) -> bool:
+        """Whether what is scored depends on nothing but who asks."""
+        return ask.history is None and not ask.exclude and ask.k <= self.config.candidates and self.config.cache > 0
+
+    def _version(self, user_id: str | None) -> Hashable:
+        """Changes with whatever may change what is known of a user."""
+        if user_id is None:
+            return None
+        return self._erased(user_id), None if self._live is None else self._live.version(user_id)
+
+    def _question(self, ask: Ask) -> "_Question | RecloopError":
+        assert ask.k >= 1
+        version = self._version(ask.user_id)  # before anything is read, so that what comes meanwhile is not missed
+        try:
+            context, ignored = self._context(ask.user_id, ask.history)
+        except RecloopError as error:
+            return error
+        found = map(self.bundle.vocabulary.index, ask.exclude)
+        return _Question(ask, version, context, ignored, [index for index in found if index != UNKNOWN])
+
+    def _scored(self, questions: Sequence["_Question"]) -> list[Ready]:
+        """The candidates of each, which are kept where they may be."""
+        widths = [max(one.ask.k, self.config.candidates) for one in questions]
+        ranked = rank(
+            self.bundle.model,
+            Contexts.concat([one.context for one in questions]),
+            min(max(widths), len(self.bundle.vocabulary)),
+            mask_seen=self.config.mask_seen,
+            exclude=[one.excluded for one in questions],
+        )
+        found: list[Ready] = []
+        for one, width, items, scores in zip(questions, widths, ranked.items, ranked.scores, strict=True):
+            left = min(width, int((items != UNKNOWN).sum()))
+            ask, history = one.ask, one.context.items
+            known = len(history) > 0 or self._has_acted(ask.user_id)
+            ready = Ready(
+                items=items[:left].copy(),
+                scores=scores[:left].copy(),
+                history=history,
+                fallback=None if len(history) else _fallback(ask.user_id, ask.history, known=known),
+                ignored=one.ignored,
+                version=one.version,
+            )
+            if self._kept(ask):
+                self._keep(ask.user_id, ready)
+            found.append(ready)
+        return found
+
+    def _keep(self, user_id: str | None, ready: Ready) -> None:
+        with self._keeping:
+            self._cache[user_id] = ready
+            self._cache.move_to_end(user_id)
+            if len(self._cache) > self.config.cache:
+                self._cache.popitem(last=False)
 
     def _context(self, user_id: str | None, history: Sequence[Past] | None) -> tuple[Contexts, int]:
         """A batch of one context, and how many of its events lie outside the catalogue."""
@@ -251,9 +411,9 @@ class Recommender:
 
     def _since(self, user_id: str | None) -> Sequence[Past]:
         """What a user did after the bundle's histories end, if it is known where that is."""
-        if user_id is None or self._packaged_until is None:
+        if user_id is None or self._packaged_until is None or self._live is None:
             return ()
-        return self._live(user_id, self._packaged_until)
+        return self._live.since(user_id, self._packaged_until)
 
     def _encode(self, history: Sequence[Past]) -> tuple[Contexts, int]:
         items = self.bundle.vocabulary.encode([past.item_id for past in history])
@@ -287,9 +447,31 @@ class Recommender:
         times = self.bundle.histories.take(np.array([row])).timestamps
         return bool(len(times)) and int(times.min()) > until
 
-    def _scored(self, items: list[int], scores: list[float]) -> list[Scored]:
-        ids = self.bundle.vocabulary.decode(items)
-        return [Scored(item_id=item_id, score=score) for item_id, score in zip(ids, scores, strict=True)]
+    def _places(self, items: list[int], scores: list[float]) -> Places:
+        return Places(map(Scored, self.bundle.vocabulary.decode(items), scores))
+
+
+class _Question(NamedTuple):
+    """An `Ask` as the model reads it."""
+
+    ask: Ask
+    version: Hashable
+    context: Contexts
+    ignored: int
+    excluded: list[int]
+
+
+class _Draws:
+    """A generator of random numbers that is made when it is first wanted, and knows whether it was."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self.used = False
+
+    def __getattr__(self, name: str) -> Any:
+        if not self.used:
+            self.used, self._rng = True, np.random.default_rng(self._seed)
+        return getattr(self._rng, name)
 
 
 def seed_of(request_id: str, salt: str = "") -> int:

@@ -28,6 +28,7 @@ from recloop import clock
 from recloop.errors import RecloopError, StoreError
 from recloop.serving import counters
 from recloop.serving.bodies import BodyLimit
+from recloop.serving.door import Door
 from recloop.serving.schemas import (
     ErrorResponse,
     FeedbackRequest,
@@ -73,15 +74,19 @@ class RecommendationService:
     """Personal recommendations, similar items, and the feedback that the next model learns from."""
 
     def __init__(self) -> None:
+        import torch
+
         from recloop.serving.clicks import ClickStatistics
         from recloop.serving.exposures import ExposureLog
         from recloop.serving.feedback import Feedback
         from recloop.serving.limit import TimeLimit
         from recloop.serving.live import LiveHistories
         from recloop.serving.people import ErasedPeople
+        from recloop.serving.quick import Quick
         from recloop.serving.traffic import Traffic
         from recloop.store import URL_VARIABLE, Store
 
+        torch.set_num_threads(1)  # answers are small, and requests share the cores by being many
         if not os.environ.get(URL_VARIABLE):
             _log.info("%s is not set: feedback goes to a file in %s.", URL_VARIABLE, Path.cwd())
         root = Path(os.environ.get(ROOT_VARIABLE) or Path.cwd()).absolute()
@@ -106,6 +111,7 @@ class RecommendationService:
             live=self._live,
             clicks=self._clicks,
         )
+        self._quick = Door.quick = Quick(self._traffic, self._exposures)
 
     def __is_ready__(self) -> bool:
         """Whether a bundle is loaded; if none could be loaded so far, it is tried again."""
@@ -114,28 +120,12 @@ class RecommendationService:
     @bentoml.api(route="/recommend")
     def recommend(self, request: RecommendRequest, /) -> RecommendResponse:
         """Items for a known user, for a history, for both (the history counts), or for nobody in particular."""
-        from recloop.serving.answer import Answer, answer
-        from recloop.serving.recommender import Past
+        from recloop.serving.answer import answer, ask_of, score_shadow
 
         begun, request_id, served = time.perf_counter(), str(uuid4()), self._traffic.served
-        history = None if request.history is None else [Past(**event.model_dump()) for event in request.history]
 
-        def ask(asked: "Recommender", request_id: str = request_id) -> "Recommendation":
-            return asked.recommend(
-                user_id=asked.stored_id(request.user_id),
-                history=history,
-                k=request.k,
-                exclude=request.exclude,
-                request_id=request_id,
-            )
-
-        def log(answered: Answer, request_id: str, begun: float) -> None:
-            user_id, seconds = answered.by.stored_id(request.user_id), time.perf_counter() - begun
-            self._exposures.put(answered.exposure(request_id, user_id, seconds))
-
-        def score(shadow: "Recommender") -> None:
-            begun, own_id = time.perf_counter(), str(uuid4())
-            log(Answer(by=shadow, slate=ask(shadow, own_id), arm="shadow"), own_id, begun)
+        def ask(asked: "Recommender") -> "Recommendation":
+            return asked.answer(ask_of(asked, request, request_id))
 
         try:
             answered = answer(
@@ -145,12 +135,16 @@ class RecommendationService:
             return _problem(400, str(error))
         if answered is None:
             return _no_bundle()
-        log(answered, request_id, begun)
+        user_id, seconds = answered.by.stored_id(request.user_id), time.perf_counter() - begun
+        self._exposures.put(answered.exposure(request_id, user_id, seconds))
         counters.count_answer(answered.arm, failed=answered.failed is not None)
+        counters.observe(seconds)
         if answered.slate is None:
             assert answered.error is not None
             raise answered.error
-        response = RecommendResponse(
+        self._traffic.shadow(score_shadow(request, self._exposures))
+        counters.count_recommendation(answered.slate.fallback)
+        return RecommendResponse(
             request_id=request_id,
             items=_items(answered.slate.items),
             bundle=answered.by.bundle.id,
@@ -158,9 +152,6 @@ class RecommendationService:
             fallback=answered.slate.fallback,
             ignored=answered.slate.ignored,
         )
-        self._traffic.shadow(score)
-        counters.count_recommendation(response)
-        return response
 
     @bentoml.api(route="/similar")
     def similar(self, request: SimilarRequest, /) -> SimilarResponse:
@@ -224,6 +215,8 @@ class RecommendationService:
     @bentoml.on_shutdown
     def close(self) -> None:
         """Log the slates that are still waiting, and give the store's connections back."""
+        Door.quick = None
+        self._quick.close()
         self._traffic.close()
         self._exposures.close()
         self._clicks.close()
@@ -232,6 +225,7 @@ class RecommendationService:
         self._feedback.close()
 
 
+RecommendationService.add_asgi_middleware(Door)  # pyright: ignore[reportArgumentType] - BentoML's type is not ASGI's
 RecommendationService.add_asgi_middleware(BodyLimit)  # pyright: ignore[reportArgumentType] - BentoML's type is not ASGI's
 
 

@@ -217,9 +217,7 @@ class Traffic:
         return self._root / BUNDLES / bundle
 
     def _load(self, folder: Path) -> Recommender:
-        recommender = Recommender(
-            Bundle.load(folder), clicks=self._clicks, erased=self._erased, live=self._live and self._live.since
-        )
+        recommender = Recommender(Bundle.load(folder), clicks=self._clicks, erased=self._erased, live=self._live)
         if self._clicks is not None and recommender.learns:
             self._clicks.start()
         return recommender
