@@ -7,7 +7,6 @@ own way. Whoever's candidates were scored before is answered at once; the others
 import asyncio
 import logging
 import time
-from uuid import uuid4
 
 import orjson
 from pydantic import ValidationError
@@ -17,6 +16,7 @@ from recloop.serving import counters
 from recloop.serving.answer import Answer, ask_of, score_shadow
 from recloop.serving.batches import Batches
 from recloop.serving.exposures import ExposureLog
+from recloop.serving.ids import RequestIds
 from recloop.serving.recommender import Recommendation, Recommender
 from recloop.serving.schemas import RecommendRequest
 from recloop.serving.traffic import Traffic
@@ -36,7 +36,7 @@ class Quick:
 
     def __init__(self, traffic: Traffic, exposures: ExposureLog) -> None:
         self._traffic, self._exposures = traffic, exposures
-        self._batches = Batches()
+        self._batches, self._ids = Batches(), RequestIds()
 
     async def answer(self, body: bytes) -> bytes | None:
         """The answer's body; `None` if this is for the long way."""
@@ -45,7 +45,7 @@ class Quick:
             request = RecommendRequest.model_validate_json(body)
         except ValidationError:
             return None
-        request_id, served = str(uuid4()), self._traffic.served
+        request_id, served = self._ids(), self._traffic.served
         arm, by = served.choose(request.user_id, request_id)
         if by is None or arm != "champion":
             return None

@@ -11,6 +11,7 @@ that does.
 
 import logging
 import os
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -56,6 +57,8 @@ THREADS = 4
 """Requests that are answered at once."""
 CANARY_SECONDS = 2.0
 """How long a canary may take for an answer; then the champion gives it, and the canary has failed."""
+SWITCH_SECONDS = 0.001
+"""How long a thread that writes the log or scores may keep the interpreter from the one that answers."""
 WRITERS = 4
 """Batches of feedback under way at once; a store that hangs holds up these, and no recommendation."""
 REMAINS = (
@@ -87,6 +90,7 @@ class RecommendationService:
         from recloop.store import URL_VARIABLE, Store
 
         torch.set_num_threads(1)  # answers are small, and requests share the cores by being many
+        sys.setswitchinterval(SWITCH_SECONDS)
         if not os.environ.get(URL_VARIABLE):
             _log.info("%s is not set: feedback goes to a file in %s.", URL_VARIABLE, Path.cwd())
         root = Path(os.environ.get(ROOT_VARIABLE) or Path.cwd()).absolute()
