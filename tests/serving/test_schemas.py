@@ -80,7 +80,11 @@ def test_nothing_at_all_is_a_request() -> None:
         ({"history": [{"item_id": "a", "rating": 5}]}, "history.0.rating"),
         ({"exclude": ["a"] * (MAX_EXCLUDE + 1)}, "exclude"),
         ({"exclude": "a"}, "exclude"),
-        ({"filters": {}}, "filters"),
+        ({"filters": {"year": {}}}, "filters.year"),
+        ({"filters": {"year": 1999}}, "filters.year"),
+        ({"filters": {"year": {"any_of": ["a"] * 101}}}, "filters.year.any_of"),
+        ({"filters": {f"attribute {number}": ["a"] for number in range(21)}}, "filters"),
+        ({"surprise": {}}, "surprise"),
     ],
 )
 def test_a_bad_field_is_named(body: dict[str, Any], field: str) -> None:

@@ -186,7 +186,7 @@ def _logged(store: Store, ids: list[str]) -> pl.DataFrame:
         ("/recommend", {"user_id": 196}, "user_id"),
         ("/recommend", {"history": "item-1"}, "history"),
         ("/recommend", {"history": [{"item_id": "item-1", "timestamp": "never"}]}, "history.0.timestamp"),
-        ("/recommend", {"filters": {"year": 1999}}, "filters"),
+        ("/recommend", {"filters": {"year": 1999}}, "filters.year"),
         ("/similar", {}, "item_id"),
         ("/similar", {"item_id": "item-1", "k": 0}, "k"),
         ("/feedback", {}, "events"),

@@ -98,6 +98,7 @@ def rank(
     *,
     mask_seen: bool = True,
     exclude: Sequence[Sequence[int]] | None = None,
+    allowed: Sequence[NDArray[np.bool_] | None] | None = None,
     scores: Tensor | None = None,
 ) -> Ranked:
     """The best items of one batch of contexts.
@@ -108,6 +109,7 @@ def rank(
         k: places of a slate.
         mask_seen: leave out the items of the history.
         exclude: further items to leave out, one list a context.
+        allowed: the only items that may be ranked, bool (I,) a context, or `None` where all may.
         scores: what the model gives the contexts, (B, I), where it is known already; left unchanged.
     """
     scores = model.score(contexts) if scores is None else scores
@@ -117,6 +119,10 @@ def rank(
         lengths = torch.tensor([len(items) for items in exclude])
         rows = torch.repeat_interleave(torch.arange(len(exclude)), lengths)
         scores = _without(scores, rows, torch.tensor([item for items in exclude for item in items], dtype=torch.int64))
+    if allowed is not None and any(one is not None for one in allowed):
+        whole = np.ones(scores.shape[1], dtype=np.bool_)
+        masks = np.stack([whole if one is None else one for one in allowed])
+        scores = scores.masked_fill(~torch.from_numpy(masks).to(scores.device), MASKED)
     return select(scores, k)
 
 

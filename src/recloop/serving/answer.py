@@ -151,6 +151,7 @@ def ask_of(by: Recommender, request: RecommendRequest, request_id: str) -> Ask:
         else [Past(item_id=one.item_id, timestamp=one.timestamp, value=one.value) for one in history],
         k=request.k,
         exclude=request.exclude,
+        filters=request.filters,
         request_id=request_id,
     )
 

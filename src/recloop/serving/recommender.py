@@ -1,7 +1,7 @@
 """From raw ids to recommendations: the same scores and the same ranking as in evaluation, for one person at a time."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
@@ -24,6 +24,7 @@ from recloop.errors import ConfigError, DataError, RecloopError
 from recloop.policies import Clicks, PolicyConfig
 from recloop.retrieval.exact import rank, top_k
 from recloop.serving.bundle import Bundle, packaged_until
+from recloop.serving.rules import Filter, Rules, RulesConfig
 from recloop.serving.side import LEARNT, Side, Statistics
 
 Fallback = Literal["nobody", "unknown_user", "empty_history"]
@@ -38,6 +39,7 @@ class ServeConfig(Config):
         candidates: how many of the best items the policy chooses from, if the slate is not longer than that.
         salt: what, besides the request's id, the seed of the policy's draws depends on.
         mask_seen: leave out the items of the history.
+        rules: filters, boosts, freshness and caps, see `rules.RulesConfig`.
         cache: of how many people, those who asked last, the scored candidates are kept; they are used until the person
             does something or is erased.
     """
@@ -47,6 +49,7 @@ class ServeConfig(Config):
     candidates: int = Field(default=100, ge=1, le=10_000)
     salt: str = ""
     mask_seen: bool = True
+    rules: RulesConfig = RulesConfig()
     cache: int = Field(default=10_000, ge=0)
 
     @field_validator("policy")
@@ -139,6 +142,7 @@ class Ask:
             or none has and they are in time order, oldest first.
         k: how many items, at least 1.
         exclude: items not to recommend; unknown ones are ignored.
+        filters: attribute -> what it must be of an item that is recommended; see `rules`.
         request_id: what the seed of the policy's draws depends on.
     """
 
@@ -146,6 +150,7 @@ class Ask:
     history: Sequence[Past] | None = None
     k: int = 10
     exclude: Sequence[str] = ()
+    filters: Mapping[str, Filter] = field(default_factory=dict[str, Filter])
     request_id: str = ""
 
 
@@ -235,6 +240,7 @@ class Recommender:
         needs = self._policy.NEEDS | self._options.needs
         self.learns = bool(needs & LEARNT)
         self._side = Side.of(bundle, needs, self.config.policy, clicks)
+        self._rules = Rules(bundle, self.config.rules)
         self._erased = erased or (lambda _: None)
         self._live = live
         self._cache: OrderedDict[str | None, Ready] = OrderedDict()
@@ -342,7 +348,8 @@ class Recommender:
 
     def _kept(self, ask: Ask) -> bool:
         """Whether what is scored depends on nothing but who asks."""
-        return ask.history is None and not ask.exclude and ask.k <= self.config.candidates and self.config.cache > 0
+        special = ask.history is not None or ask.exclude or ask.filters or ask.k > self.config.candidates
+        return not special and self.config.cache > 0
 
     def _version(self, user_id: str | None) -> Hashable:
         """Changes with whatever may change what is known of a user."""
@@ -355,10 +362,11 @@ class Recommender:
         version = self._version(ask.user_id)  # before anything is read, so that what comes meanwhile is not missed
         try:
             context, ignored = self._context(ask.user_id, ask.history)
+            allowed = self._rules.allowed(ask.filters)
         except RecloopError as error:
             return error
         found = map(self.bundle.vocabulary.index, ask.exclude)
-        return _Question(ask, version, context, ignored, [index for index in found if index != UNKNOWN])
+        return _Question(ask, version, context, ignored, [index for index in found if index != UNKNOWN], allowed)
 
     def _scored(self, questions: Sequence["_Question"]) -> list[Ready]:
         """The candidates of each, which are kept where they may be."""
@@ -369,15 +377,17 @@ class Recommender:
             min(max(widths), len(self.bundle.vocabulary)),
             mask_seen=self.config.mask_seen,
             exclude=[one.excluded for one in questions],
+            allowed=[one.allowed for one in questions],
         )
         found: list[Ready] = []
         for one, width, items, scores in zip(questions, widths, ranked.items, ranked.scores, strict=True):
             left = min(width, int((items != UNKNOWN).sum()))
+            best, their = self._rules.apply(items[:left].copy(), scores[:left].copy())
             ask, history = one.ask, one.context.items
             known = len(history) > 0 or self._has_acted(ask.user_id)
             ready = Ready(
-                items=items[:left].copy(),
-                scores=scores[:left].copy(),
+                items=best,
+                scores=their,
                 history=history,
                 fallback=None if len(history) else _fallback(ask.user_id, ask.history, known=known),
                 ignored=one.ignored,
@@ -459,6 +469,7 @@ class _Question(NamedTuple):
     context: Contexts
     ignored: int
     excluded: list[int]
+    allowed: NDArray[np.bool_] | None
 
 
 class _Draws:

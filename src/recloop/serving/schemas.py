@@ -6,6 +6,8 @@ from typing import Annotated, Any
 from bentoml import IODescriptor
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints, WithJsonSchema
 
+from recloop.serving.filters import Filters
+
 MAX_K = 100
 MAX_HISTORY = 1_000
 MAX_EXCLUDE = 1_000
@@ -85,6 +87,11 @@ class RecommendRequest(Request):
     k: Count = Field(default=10, description="How many items.")
     exclude: Annotated[list[Id], Field(max_length=MAX_EXCLUDE)] = Field(
         default=[], description="Items not to recommend."
+    )
+    filters: Filters = Field(
+        default={},
+        description="By attribute of the items, what it must be: a list of values, of which it has one, or any_of, "
+        "none_of, at_least, at_most.",
     )
 
 

@@ -87,7 +87,7 @@ class Side:
             counts = np.bincount(bundle.histories.items, minlength=len(bundle.vocabulary))
             found["popularity"] = counts.astype(np.float64)
         if "age" in needs:
-            found["age"] = _age(bundle)
+            found["age"] = age_in_days(bundle)
         if "clicks" in needs and clicks is not None:
             found["clicks"] = clicks.take if isinstance(clicks, Clicks) else _counted(bundle, clicks)
         if "scored_clicks" in needs and clicks is not None and not isinstance(clicks, Clicks):
@@ -148,8 +148,8 @@ def _mean(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return total / max(total.sum(), np.finfo(np.float64).tiny)
 
 
-def _age(bundle: Bundle) -> NDArray[np.float64]:
-    """Days from each item's first event to the newest event of all; infinite for items without any."""
+def age_in_days(bundle: Bundle) -> NDArray[np.float64]:
+    """(I,), days from each item's first event to the newest event of all; infinite for items without any."""
     history = bundle.histories
     first = np.full(len(bundle.vocabulary), np.iinfo(np.int64).max)
     np.minimum.at(first, history.items, history.timestamps)
