@@ -193,6 +193,7 @@ class TestService:
             (b'{"k": 0}', 400),
             (b'{"k": "10"}', 400),
             (b'{"surprise": 1}', 400),
+            (b'{"filters": {"colour": ["red"]}}', 400),
             (b"not json", 400),
             (b'{"history": [{"item_id": "a", "timestamp": 1}, {"item_id": "b"}]}', 400),
         ],

@@ -1,6 +1,7 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import polars as pl
@@ -8,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recloop.errors import StoreError
+from recloop.errors import RefusedValueError, StoreError
 from recloop.serving.feedback import Feedback
 from recloop.serving.schemas import FeedbackResponse
-from recloop.store import Store
+from recloop.store import Added, Store
+from recloop.store import Event as StoredEvent
+from tests.support.waiting import until
 
 NOW = 1_800_000_000.0
 GOOD = {"event_id": "e1", "user_id": "u", "item_id": "i", "event": "click", "timestamp": NOW}
@@ -127,6 +130,90 @@ def test_threads_share_one_store(tmp_path: Path) -> None:
     feedback.close()
     for store in opened:
         store.close()
+
+
+def test_batches_that_wait_share_a_commit_and_each_is_told_its_own(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits, begun, go_on = list[int](), Event(), Event()
+    add = Store.add_batches
+
+    def slowly(self: Store, batches: Sequence[Sequence[StoredEvent]]) -> list[Added]:
+        commits.append(len(batches))
+        begun.set()
+        assert go_on.wait(10)
+        return add(self, batches)
+
+    monkeypatch.setattr(Store, "add_batches", slowly)
+    feedback = Feedback(lambda: store, lambda: NOW)
+    same, other = GOOD | {"event_id": "same"}, GOOD | {"event_id": "same", "event": "purchase"}
+    batches = [[GOOD], [same, GOOD], [other, GOOD | {"event_id": "mine"}], ["bad", same]]
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(feedback.take, batches[0])]
+        assert begun.wait(10)
+        for number, batch in enumerate(batches[1:], 1):
+            asked.append(pool.submit(feedback.take, batch))
+            until(lambda number=number: len(feedback._waiting) == number)  # pyright: ignore[reportPrivateUsage]
+        go_on.set()
+        told = [future.result() for future in asked]
+    assert commits == [1, 3]
+    assert [(one.accepted, one.duplicates, len(one.rejected)) for one in told] == [
+        (1, 0, 0),
+        (1, 1, 0),
+        (1, 0, 1),
+        (0, 1, 1),
+    ]
+    assert reasons(told[2]) == {0: "event_id was used before for an event with other content."}
+    assert stored(store)["event_id"].sort().to_list() == ["e1", "mine", "same"]
+
+
+def test_a_value_that_the_store_refuses_is_the_trouble_of_its_own_batch(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = Store.add_batches
+
+    def picky(self: Store, batches: Sequence[Sequence[StoredEvent]]) -> list[Added]:
+        if any(event.item_id == "refused" for batch in batches for event in batch):
+            raise RefusedValueError("The store refuses a value.")
+        return add(self, batches)
+
+    monkeypatch.setattr(Store, "add_batches", picky)
+    feedback = Feedback(lambda: store, lambda: NOW)
+    batches = [[GOOD | {"event_id": f"e{n}", "item_id": "refused" if n == 7 else "i"}] for n in range(20)]
+
+    def take(batch: list[Any]) -> str:
+        try:
+            return str(feedback.take(batch).accepted)
+        except RefusedValueError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(20) as pool:
+        told = list(pool.map(take, batches))
+    assert told == ["The store refuses a value." if n == 7 else "1" for n in range(20)]
+    assert store.count_events() == 19
+
+
+def test_a_store_that_is_away_is_told_to_all_who_wait_and_nothing_is_stored(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feedback = Feedback(lambda: store, lambda: NOW)
+
+    def away(*_: object) -> list[Added]:
+        raise StoreError("The store is away.")
+
+    def take(number: int) -> str:
+        try:
+            feedback.take([GOOD | {"event_id": f"e{number}"}])
+        except StoreError as error:
+            return str(error)
+        return "taken"
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Store, "add_batches", away)
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(take, range(40))) == {"The store is away."}
+    assert store.count_events() == 0
+    assert take(1) == "taken"
 
 
 _JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=3)

@@ -1,18 +1,33 @@
-"""Feedback: each event is checked by itself, and the good ones are stored before anything is acknowledged."""
+"""Feedback: each event is checked by itself, and the good ones are stored before anything is acknowledged.
 
+Batches that come while one is being committed share the next commit: a database takes few commits a second and many
+events in each.
+"""
+
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
 from pydantic import ValidationError
 
+from recloop.errors import RefusedValueError, StoreError
 from recloop.serving.schemas import FeedbackEvent, FeedbackResponse, Rejection
 from recloop.store import Added, Event, Store
 
+COMMIT = 5_000
+"""Events in one commit, if more than one batch is waiting."""
 FUTURE_SECONDS = 60
 """How far the sender's clock may be ahead of ours."""
 
 _MICRO = 1_000_000
+
+
+@dataclass(eq=False)
+class _Batch:
+    events: list[Event]
+    outcome: Added | Exception | None = None
 
 
 class Feedback:
@@ -29,7 +44,8 @@ class Feedback:
         self._open_store = open_store
         self._clock = clock
         self._store: Store | None = None
-        self._lock = Lock()
+        self._lock, self._committing = Lock(), Lock()
+        self._waiting: deque[_Batch] = deque()
 
     def take(self, batch: Sequence[Any], stored_id: Callable[[str], str] = str) -> FeedbackResponse:
         """Store the good events of a batch in one transaction; an event may name users and items unknown so far.
@@ -51,14 +67,22 @@ class Feedback:
             except ValidationError as error:
                 rejected.append(Rejection(index=index, reason=_reason(error)))
                 continue
-            event = Event(**sent.model_dump(exclude={"user_id"}), user_id=stored_id(sent.user_id))
+            event = Event(
+                event_id=sent.event_id,
+                user_id=stored_id(sent.user_id),
+                item_id=sent.item_id,
+                event=sent.event,
+                timestamp=sent.timestamp,
+                value=sent.value,
+                request_id=sent.request_id,
+            )
             if event.timestamp > latest:
                 reason = "timestamp lies in the future; numbers are seconds since 1970."
                 rejected.append(Rejection(index=index, reason=reason))
                 continue
             indices.append(index)
             events.append(event)
-        added = self._connected().add_events(events) if events else Added(accepted=0, duplicates=0, conflicts=[])
+        added = self._add(events) if events else Added(accepted=0, duplicates=0, conflicts=[])
         rejected += [
             Rejection(index=indices[at], reason="event_id was used before for an event with other content.")
             for at in added.conflicts
@@ -79,6 +103,40 @@ class Feedback:
             if self._store is not None:
                 self._store.close()
             self._store = None
+
+    def _add(self, events: list[Event]) -> Added:
+        """Store a batch, with whatever else waits; whoever comes first commits for all."""
+        mine = _Batch(events)
+        self._waiting.append(mine)
+        with self._committing:
+            while mine.outcome is None:
+                self._commit()
+        if isinstance(mine.outcome, Exception):
+            raise mine.outcome
+        return mine.outcome
+
+    def _commit(self) -> None:
+        taken = [self._waiting.popleft()]
+        size = len(taken[0].events)
+        while self._waiting and size + len(self._waiting[0].events) <= COMMIT:
+            taken.append(self._waiting.popleft())
+            size += len(taken[-1].events)
+        try:
+            outcomes: Sequence[Added | Exception] = self._connected().add_batches([one.events for one in taken])
+        except RefusedValueError as error:  # nothing is stored, and one batch alone is to blame
+            outcomes = [error] if len(taken) == 1 else [self._alone(one) for one in taken]
+        except StoreError as error:
+            outcomes = [StoreError(str(error)) for _ in taken]
+        except Exception as error:  # noqa: BLE001 - it is the callers'
+            outcomes = [error for _ in taken]
+        for one, outcome in zip(taken, outcomes, strict=True):
+            one.outcome = outcome
+
+    def _alone(self, one: _Batch) -> Added | Exception:
+        try:
+            return self._connected().add_events(one.events)
+        except Exception as error:  # noqa: BLE001 - it is the caller's
+            return error
 
     def _connected(self) -> Store:
         """The store; if there is none yet it is opened, outside the lock, since that may take seconds to fail."""

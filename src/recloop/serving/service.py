@@ -59,8 +59,8 @@ CANARY_SECONDS = 2.0
 """How long a canary may take for an answer; then the champion gives it, and the canary has failed."""
 SWITCH_SECONDS = 0.001
 """How long a thread that writes the log or scores may keep the interpreter from the one that answers."""
-WRITERS = 4
-"""Batches of feedback under way at once; a store that hangs holds up these, and no recommendation."""
+WRITERS = 64
+"""Batches of feedback under way at once, which share commits; a store that hangs holds up these, and nothing else."""
 REMAINS = (
     "The data hold the person until the next ingestion, the bundle until the next one is promoted, and older versions "
     "of the data until they are purged; 'recloop forget' does the first at once and says how to do the last."

@@ -1,6 +1,6 @@
 """Events: what people did. Each is stored once, however often its sender repeats it; see `order` for following them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -72,24 +72,40 @@ class Added:
 _CONTENT = tuple(column.name for column in fields(Event))
 
 
-def add(engine: Engine, events: Sequence[Event], received: int) -> Added:
-    """Store `events` in one transaction; see `Store.add_events`."""
+def add(engine: Engine, batches: Sequence[Sequence[Event]], received: int) -> list[Added]:
+    """Store batches in one transaction, as if one came after the other; see `Store.add_batches`."""
+    events = [event for batch in batches for event in batch]
     if not events:
-        return Added(accepted=0, duplicates=0, conflicts=[])
+        return [Added(accepted=0, duplicates=0, conflicts=[]) for _ in batches]
     with writing(engine) as connection:
         order.announce(connection, EVENTS)
         until = erasures.until(connection, (event.user_id for event in events))
-        erased = [index for index, event in enumerate(events) if event.timestamp <= until.get(event.user_id, _NEVER)]
-        gone = set(erased)
         first: dict[str, Event] = {}
-        for index, event in enumerate(events):
-            if index not in gone:
+        for event in events:
+            if not _is_erased(event, until):
                 first.setdefault(event.event_id, event)
         new = _insert(connection, list(first.values()), received) if first else set[str]()
         known = first | _stored(connection, [event_id for event_id in first if event_id not in new])
-    conflicts = [index for index, event in enumerate(events) if index not in gone and event != known[event.event_id]]
-    duplicates = len(events) - len(new) - len(conflicts) - len(erased)
-    return Added(accepted=len(new), duplicates=duplicates, conflicts=conflicts, erased=erased)
+    return [_fates(batch, until, known, new) for batch in batches]
+
+
+def _fates(batch: Sequence[Event], until: Mapping[str, int], known: Mapping[str, Event], new: set[str]) -> Added:
+    """What became of one batch; takes the ids of its own events from `new`, so that later ones repeat them."""
+    accepted, conflicts, erased = 0, list[int](), list[int]()
+    for index, event in enumerate(batch):
+        if _is_erased(event, until):
+            erased.append(index)
+        elif event != known[event.event_id]:
+            conflicts.append(index)
+        elif event.event_id in new:
+            new.remove(event.event_id)
+            accepted += 1
+    duplicates = len(batch) - accepted - len(conflicts) - len(erased)
+    return Added(accepted=accepted, duplicates=duplicates, conflicts=conflicts, erased=erased)
+
+
+def _is_erased(event: Event, until: Mapping[str, int]) -> bool:
+    return event.timestamp <= until.get(event.user_id, _NEVER)
 
 
 def after(engine: Engine, seq: int, limit: int) -> Iterator[pl.DataFrame]:

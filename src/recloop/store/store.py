@@ -79,7 +79,11 @@ class Store:
         same and is a conflict otherwise; neither changes what is stored. What an erased user did before the erasure is
         not stored again. Any number of processes may add at once.
         """
-        return events.add(self._engine, batch, self._clock())
+        return self.add_batches([batch])[0]
+
+    def add_batches(self, batches: Sequence[Sequence[Event]]) -> list[Added]:
+        """Store several batches in one transaction, as `add_events` would one after the other."""
+        return events.add(self._engine, batches, self._clock())
 
     def events_after(self, seq: int, limit: int = 100_000) -> Iterator[pl.DataFrame]:
         """Events with a greater `seq`, in that order, in frames of at most `limit` rows, up to those of now.
