@@ -12,6 +12,7 @@ from recloop.config import Config
 from recloop.data.sequences import Contexts, Examples
 from recloop.data.vocabulary import Vocabulary
 from recloop.errors import ModelError
+from recloop.explanation import explain
 from recloop.models.base import FitContext, IterativeModel, Model, ModelConfig
 from recloop.models.storage import Trained, load, save
 from recloop.training import checkpoint
@@ -160,6 +161,33 @@ def test_similarity_covers_the_catalogue_and_an_item_is_most_like_itself(trained
     if trained.item_vectors() is not None:
         torch.testing.assert_close(similar[[0, 1], [5, 0]], torch.ones(2))
         assert (similar <= 1 + 1e-5).all()
+
+
+def test_scores_are_explained_by_the_history(name: str, trained: Model) -> None:
+    context = ASKED.take(np.array([3]))
+    wanted = [18, 2, 17, 5]
+    terms = trained.contributions(context, wanted)
+    found = explain(trained, context, wanted)
+    assert found.history.tolist() == [17, 16, 22, 21, 20, 19, 18, 23]
+    assert found.contributions.shape == (8, 4)
+    assert found.contributions.dtype == np.float32
+    assert np.isfinite(found.contributions).all()
+    torch.testing.assert_close(
+        torch.from_numpy(found.scores), trained.score(context)[0, wanted].cpu(), rtol=1e-4, atol=1e-5
+    )
+    assert found.method == ("leave_one_out" if terms is None else "exact")
+    if terms is not None:
+        torch.testing.assert_close(terms.sum(dim=0), trained.score(context)[0, wanted], rtol=1e-4, atol=1e-5)
+        assert found.sums.all()
+    elif not trained.personal:
+        assert not found.contributions.any()
+
+
+def test_without_a_history_nothing_explains_the_score(trained: Model) -> None:
+    found = explain(trained, ASKED.take(np.array([1])), [3, 0, 7])
+    assert found.contributions.shape == (0, 3)
+    assert np.array_equal(found.base, found.scores)
+    assert found.sums.all()
 
 
 def test_it_learns_what_popularity_cannot(name: str, trained: Model) -> None:

@@ -205,6 +205,13 @@ class TestService:
         assert short.status_code == long.status_code == status
         assert short.json() == long.json()
 
+    def test_reasons_are_given_the_long_way(self, client: httpx.Client):
+        before = self.count(client, "bentoml_service_request_total")
+        body = {"user_id": "user-1", "k": 2, "reasons": True}
+        answer = client.post("/recommend", json=body).raise_for_status().json()
+        assert self.count(client, "bentoml_service_request_total") == before + 1
+        assert all(item["reason"]["because"] for item in answer["items"])
+
     def test_slates_and_counters_are_the_same(self, client: httpx.Client, folder: Path):
         names = [
             'recloop_recommendations_total{fallback="none"}',

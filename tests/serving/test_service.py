@@ -10,11 +10,12 @@ import polars as pl
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from recloop.serving.schemas import MAX_EVENTS
+from recloop.serving.schemas import MAX_EVENTS, MAX_HISTORY
 from recloop.store import Store
 from recloop.store.slates import PLACES, SCHEMA
 from tests.support.bundles import packaged, popularity_bundle, world
 from tests.support.service import serve
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 WORLD = world()
@@ -96,6 +97,31 @@ def test_items_like_an_unknown_one_are_404(client: httpx.Client) -> None:
     }
 
 
+def test_an_item_nobody_knows_cannot_be_explained(client: httpx.Client) -> None:
+    answer = client.post("/explain", json={"user_id": "user-1", "item_id": "unheard-of"})
+    assert answer.status_code == 404
+    assert answer.json() == {
+        "error": "item_id 'unheard-of' is not in the catalogue; ask for an item that the model knows."
+    }
+
+
+def test_popularity_has_no_reasons(client: httpx.Client) -> None:
+    answer = client.post("/explain", json={"user_id": "user-1", "item_id": "item-0"}).raise_for_status().json()
+    assert answer.pop("bundle") == client.post("/recommend", json={}).json()["bundle"]
+    assert answer.pop("base") == answer.pop("score") > 0
+    assert answer == {
+        "item_id": "item-0",
+        "contributions": [],
+        "rest": 0.0,
+        "method": "leave_one_out",
+        "sums": True,
+        "fallback": None,
+        "ignored": 0,
+    }
+    slate = client.post("/recommend", json={"user_id": "user-1", "k": 2, "reasons": True}).raise_for_status().json()
+    assert [item["reason"] for item in slate["items"]] == [None, None]
+
+
 def test_the_model_page_shows_the_manifest(client: httpx.Client) -> None:
     manifest = client.get("/model").raise_for_status().json()["manifest"]
     assert (manifest["model"], manifest["metrics"]) == ("popularity", {"ndcg@10": 0.25})
@@ -139,6 +165,43 @@ def test_what_somebody_does_counts_in_their_next_request(tmp_path: Path) -> None
                 assert time.monotonic() < deadline, "what they did does not count"
             assert slate(user)[1] is None
             assert slate(user)[0] != items
+
+
+def test_reasons_come_when_asked_for_and_go_on_with_what_somebody_does(tmp_path: Path) -> None:
+    bundle = packaged(tmp_path / "bundle", "ease", world(events=300), data={"feedback": 0})
+    with serve(bundle, f"sqlite:///{tmp_path}/store.sqlite") as url, httpx.Client(base_url=url, timeout=30) as client:
+
+        def slate(user: str, **fields: Any) -> list[dict[str, Any]]:
+            body = {"user_id": user, "k": 5} | fields
+            return client.post("/recommend", json=body).raise_for_status().json()["items"]
+
+        plain = slate("user-1")
+        assert all(item.keys() == {"item_id", "score"} for item in plain)
+        assert slate("user-1", reasons=False) == plain
+        with_reasons = slate("user-1", reasons=True)
+        assert [{"item_id": one["item_id"], "score": one["score"]} for one in with_reasons] == plain
+        for item in with_reasons:
+            body = {"user_id": "user-1", "item_id": item["item_id"], "k": 100}
+            told = client.post("/explain", json=body).raise_for_status().json()
+            assert told["sums"]
+            assert told["base"] + sum(one["contribution"] for one in told["contributions"]) == pytest.approx(
+                item["score"], rel=1e-4
+            )
+            for_it = [one["item_id"] for one in told["contributions"] if one["contribution"] > 0]
+            assert [one["item_id"] for one in item["reason"]["because"]] == for_it[:3]
+            assert item["reason"]["method"] == told["method"] == "exact"
+
+        assert slate("somebody new", reasons=True)[0]["reason"] is None
+        done = event(1, user_id="somebody new", item_id=plain[0]["item_id"])
+        client.post("/feedback", json={"events": [done]}).raise_for_status()
+        request = {"user_id": "somebody new", "item_id": plain[1]["item_id"]}
+
+        def explained() -> dict[str, Any] | None:
+            answer = client.post("/explain", json=request).raise_for_status().json()
+            return answer if answer["fallback"] is None else None
+
+        (one,) = until(explained, seconds=5)["contributions"]
+        assert (one["item_id"], one["timestamp"]) == (plain[0]["item_id"], "2024-05-01T12:00:00.000000+00:00")
 
 
 def test_what_was_served_is_logged(client: httpx.Client, folder: Path) -> None:
@@ -189,6 +252,10 @@ def _logged(store: Store, ids: list[str]) -> pl.DataFrame:
         ("/recommend", {"filters": {"year": 1999}}, "filters.year"),
         ("/similar", {}, "item_id"),
         ("/similar", {"item_id": "item-1", "k": 0}, "k"),
+        ("/recommend", {"reasons": 1}, "reasons"),
+        ("/explain", {}, "item_id"),
+        ("/explain", {"item_id": "item-1", "k": 101}, "k"),
+        ("/explain", {"item_id": "item-1", "history": [{"item_id": "item-1"}] * (MAX_HISTORY + 1)}, "history"),
         ("/feedback", {}, "events"),
         ("/feedback", {"events": {}}, "events"),
         ("/feedback", {"events": [event(9)] * (MAX_EVENTS + 1)}, "events"),
@@ -205,6 +272,13 @@ def test_bad_input_is_400_with_the_name_of_the_field(
 
 def test_a_history_with_times_here_and_there_is_400_with_the_name_of_the_field(client: httpx.Client) -> None:
     answer = client.post("/recommend", json={"history": [{"item_id": "a", "timestamp": 1}, {"item_id": "b"}]})
+    assert answer.status_code == 400
+    assert answer.json() == {"error": "history: either every event has a timestamp or none has; add the missing ones."}
+
+
+def test_so_it_is_where_an_item_is_to_be_explained(client: httpx.Client) -> None:
+    history = [{"item_id": "item-1", "timestamp": 1}, {"item_id": "item-2"}]
+    answer = client.post("/explain", json={"history": history, "item_id": "item-1"})
     assert answer.status_code == 400
     assert answer.json() == {"error": "history: either every event has a timestamp or none has; add the missing ones."}
 
@@ -259,10 +333,13 @@ def test_metrics_count_what_the_business_wants_to_know(client: httpx.Client) -> 
 
 def test_the_api_is_described(client: httpx.Client) -> None:
     document = client.get("/docs.json").raise_for_status().json()
-    paths = {"/recommend", "/similar", "/feedback", "/model", "/livez", "/readyz", "/metrics"}
+    paths = {"/recommend", "/similar", "/explain", "/feedback", "/model", "/livez", "/readyz", "/metrics"}
     assert paths <= document["paths"].keys()
     schemas = document["components"]["schemas"]
     assert schemas["RecommendRequest"]["properties"]["k"]["maximum"] == 100
+    for name in ("ExplainRequest", "ExplainResponse"):
+        assert schemas[name]["example"].keys() <= schemas[name]["properties"].keys()
+    assert schemas["ReasonedItem"]["properties"].keys() == {"item_id", "score", "reason"}
     assert "event_id" in schemas["FeedbackRequest"]["properties"]["events"]["items"]["properties"]
 
 
@@ -277,6 +354,7 @@ def test_the_service_lives_without_bundle_and_store_and_takes_them_when_they_com
         assert refused.status_code == 503
         assert refused.json()["error"].startswith("No bundle is loaded; package a model, or name its folder")
         assert client.post("/similar", json={"item_id": "a"}).status_code == 503
+        assert client.post("/explain", json={"item_id": "a"}).status_code == 503
         assert client.get("/model").status_code == 503
         refused = client.post("/feedback", json={"events": [event(1)]})
         assert refused.status_code == 503, "whether ids become pseudonyms is not known yet"

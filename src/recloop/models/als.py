@@ -7,7 +7,7 @@ conjugate gradient method for implicit feedback collaborative filtering", RecSys
 Shapes: B contexts, I items, U users, D factors, N interactions; R rows of one side, L the longest of a chunk.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -172,6 +172,19 @@ class ALS(IterativeModel[ALSConfig]):
             vectors[failed] = self._solve(rows, self._items, self._fold_in_gram, len(failed))[0].float()
         vectors[torch.from_numpy(contexts.lengths == 0).to(self.device)] = self._nobody
         return vectors
+
+    @override
+    def contributions(self, context: Contexts, items: Sequence[int]) -> Tensor:
+        """``(a + alpha r_j) y_j . inv(A) y_i`` for the matrix ``A`` of the equations of ``x``; Hu et al., section 5."""
+        matrix, wanted = self._interactions(context), torch.as_tensor(items, device=self.device)
+        strengths = torch.from_numpy(matrix.data).to(self._fold_in_gram)
+        weights = self.config.alpha * strengths
+        vectors = self.item_vectors()
+        own = vectors[torch.from_numpy(matrix.indices.astype(np.int64)).to(self.device)].double()
+        equations = self._fold_in_gram + own.T @ (weights[:, None] * own)
+        equations.diagonal().add_(self._ridges(strengths.sum(), self.n_items))
+        turned = torch.linalg.solve(equations, vectors[wanted].double().T)
+        return ((weights + self.config.unobserved_weight)[:, None] * (own @ turned)).float()
 
     @override
     def item_vectors(self) -> Tensor:

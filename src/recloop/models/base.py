@@ -1,10 +1,10 @@
 """The one contract of all models: a context in, scores over the catalogue out.
 
-Shapes: B contexts in a batch, I items of the catalogue, D dimensions.
+Shapes: B contexts in a batch, I items of the catalogue, D dimensions; J items of a history, K items to be explained.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Self
 
@@ -262,6 +262,20 @@ class Model(ABC, Generic[C_co]):
             return self.score(Contexts.from_lists([[item] for item in items]))
         unit = torch.nn.functional.normalize(vectors, dim=1)
         return unit[torch.as_tensor(items, device=unit.device)] @ unit.T
+
+    def contributions(self, context: Contexts, items: Sequence[int]) -> Tensor | None:
+        """What each item of a history adds to the scores of `items`, float32 (J, K), where scores are such sums.
+
+        Rows are the J items of the history, each once, in ascending order; they add up to the scores. By default
+        `None`: the scores of this model, or of this history, are no sums over the items of the history. Then, and for
+        an empty history, `explanation` leaves out one item after the other.
+
+        Args:
+            context: one person's history.
+            items: K indices.
+        """
+        del context, items
+        return None
 
 
 class IterativeModel(Model[C_co]):

@@ -5,7 +5,7 @@ collaborative filtering", CIKM 2005.
 Shapes: B contexts, I items, U users.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -87,6 +87,13 @@ class EASE(Model[EASEConfig]):
         shares = torch.from_numpy(matrix.data).to(self.device) if self.config.half_life_days else None
         scores = torch.nn.functional.embedding_bag(items, self._weights, offsets, mode="sum", per_sample_weights=shares)
         return answer_nobody(scores, contexts, self._popularity)
+
+    @override
+    def contributions(self, context: Contexts, items: Sequence[int]) -> Tensor:
+        history = self._matrix(context)
+        rows = torch.from_numpy(history.indices.astype(np.int64)).to(self.device)
+        weights = self._weights[rows[:, None], torch.as_tensor(items, device=self.device)]
+        return weights * torch.from_numpy(history.data).to(self.device)[:, None]
 
     @override
     def tensors(self) -> dict[str, Tensor]:

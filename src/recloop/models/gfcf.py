@@ -4,7 +4,7 @@ Shen, Wu, Zhang, Shan, Zhang, Letaief and Li, "How powerful is graph convolution
 Shapes: B contexts, I items, U users, K leading singular vectors.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -76,6 +76,12 @@ class GFCF(Model[GFCFConfig]):
         offsets = torch.from_numpy(matrix.indptr[:-1].astype(np.int64)).to(self.device)
         scores = torch.nn.functional.embedding_bag(items, self._weights, offsets, mode="sum")
         return answer_nobody(scores, contexts, self._popularity)
+
+    @override
+    def contributions(self, context: Contexts, items: Sequence[int]) -> Tensor:
+        history = context.matrix(self.n_items)
+        rows = torch.from_numpy(history.indices.astype(np.int64)).to(self.device)
+        return self._weights[rows[:, None], torch.as_tensor(items, device=self.device)]
 
     @override
     def tensors(self) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ Karypis, Konstan and Riedl, "Item-based collaborative filtering recommendation a
 Shapes: B contexts, I items, U users, M pairs of a user and an item, K neighbours, b items of a block.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -31,6 +31,7 @@ from recloop.nn.neighbours import (
     pack,
     rarity,
     saturated,
+    terms,
     unpack,
 )
 from recloop.search import Choice, Real, Space, Whole
@@ -102,6 +103,10 @@ class ItemKNN(Model[ItemKNNConfig]):
     def score(self, contexts: Contexts) -> Tensor:
         scores = sparse.csr_matrix(contexts.matrix(self.n_items) @ self._similarity).toarray()
         return answer_nobody(torch.from_numpy(scores).to(self.device), contexts, self._popularity)
+
+    @override
+    def contributions(self, context: Contexts, items: Sequence[int]) -> Tensor:
+        return terms(context.matrix(self.n_items), self._similarity, items).to(self.device)
 
     @override
     def tensors(self) -> dict[str, Tensor]:

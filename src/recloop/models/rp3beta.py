@@ -5,7 +5,7 @@ applications", ACM TiiS 2017.
 Shapes: B contexts, I items, U users, K neighbours, b items of a block.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -19,7 +19,7 @@ from typing_extensions import override
 from recloop.data.sequences import Contexts
 from recloop.models.base import FitContext, Model, ModelConfig, TrainingData, answer_nobody
 from recloop.nn.gram import clear_diagonal, product_blocks
-from recloop.nn.neighbours import nearest, pack, unpack
+from recloop.nn.neighbours import nearest, pack, terms, unpack
 from recloop.search import Real, Space, Whole
 
 
@@ -71,6 +71,10 @@ class RP3Beta(Model[RP3BetaConfig]):
     def score(self, contexts: Contexts) -> Tensor:
         scores = sparse.csr_matrix(contexts.matrix(self.n_items) @ self._weights).toarray()
         return answer_nobody(torch.from_numpy(scores).to(self.device), contexts, self._popularity)
+
+    @override
+    def contributions(self, context: Contexts, items: Sequence[int]) -> Tensor:
+        return terms(context.matrix(self.n_items), self._weights, items).to(self.device)
 
     @override
     def tensors(self) -> dict[str, Tensor]:

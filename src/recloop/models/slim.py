@@ -6,7 +6,7 @@ via coordinate descent", Journal of Statistical Software 2010.
 Shapes: B contexts, I items, U users, T target items solved together, b coordinates of a block.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -20,7 +20,7 @@ from recloop.data.sequences import Contexts
 from recloop.errors import ModelError
 from recloop.models.base import FitContext, Model, ModelConfig, TrainingData, answer_nobody
 from recloop.nn.gram import gram_blocks
-from recloop.nn.neighbours import nearest, pack, unpack
+from recloop.nn.neighbours import nearest, pack, terms, unpack
 from recloop.search import Real, Space
 
 _TARGETS, _COORDINATES = 2048, 64
@@ -73,6 +73,10 @@ class SLIM(Model[SLIMConfig]):
     def score(self, contexts: Contexts) -> Tensor:
         scores = sparse.csr_matrix(contexts.matrix(self.n_items) @ self._weights).toarray()
         return answer_nobody(torch.from_numpy(scores).to(self.device), contexts, self._popularity)
+
+    @override
+    def contributions(self, context: Contexts, items: Sequence[int]) -> Tensor:
+        return terms(context.matrix(self.n_items), self._weights, items).to(self.device)
 
     @override
     def tensors(self) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ recommendation tasks", RecSys 2010.
 Shapes: B contexts, I items, U training users, M pairs of a user and an item, K neighbours, b contexts of a block.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -94,6 +94,22 @@ class UserKNN(Model[UserKNNConfig]):
         scores = torch.from_numpy(sparse.csr_matrix(alike @ self._taken).toarray()).to(self.device)
         scores[torch.from_numpy(np.diff(alike.indptr) == 0).to(self.device)] = self._popularity
         return answer_nobody(scores, contexts, self._popularity)
+
+    @override
+    def contributions(self, context: Contexts, items: Sequence[int]) -> Tensor | None:
+        """Terms of ``<x, y_v>`` for the neighbours of the whole history, over the same lengths.
+
+        `None` for a history that is like nobody's.
+        """
+        vectors = self._vectors(context)
+        alike = nearest(self._likeness(vectors), self.config.neighbors, len(self._lengths))
+        if not alike.nnz:
+            return None
+        people = alike.indices
+        shared = self._by_item[vectors.indices][:, people].toarray() * vectors.data[:, None]
+        lengths = norms(vectors, axis=1) * self._lengths[people] + self.config.shrink
+        taken = self._taken[people][:, np.asarray(items, dtype=np.int64)].toarray()
+        return torch.from_numpy(shared / lengths @ taken).to(self.device)
 
     @override
     def tensors(self) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ Manning, Raghavan and Schuetze, "Introduction to information retrieval", 2008, c
 Shapes: R rows and C columns of a sparse matrix, M entries, N groups of them, K kept a row, b rows of a block.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -157,6 +157,18 @@ def _largest(block: sparse.csr_matrix, kept: int) -> sparse.csr_matrix:
         found[(offsets[rows, None] + place)[wanted]] = best[wanted]
     values, columns = (found >> 32).astype(np.int32).view(np.float32), _LAST - (found & _LAST)
     return sparse.csr_matrix((values, columns, offsets), shape=block.shape)
+
+
+def terms(history: sparse.csr_matrix, weights: sparse.csr_matrix, items: Sequence[int]) -> Tensor:
+    """The terms of the sums ``history @ weights`` at some columns, float32 (J, K).
+
+    Args:
+        history: (1, R), of J entries, one a row of `weights`, whatever their values.
+        weights: (R, C).
+        items: K columns.
+    """
+    rows = weights[history.indices][:, np.asarray(items, dtype=np.int64)].toarray()
+    return torch.from_numpy(rows * history.data[:, None])
 
 
 def pack(matrix: sparse.csr_matrix, values: str = "weights") -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ logged with the slate (`failed`) and judged by `loop.guardrails`. A request that
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
@@ -19,7 +19,7 @@ from recloop.serving.exposures import ExposureLog
 from recloop.serving.interleaving import merge
 from recloop.serving.limit import TimeLimit
 from recloop.serving.recommender import Ask, Past, Places, Recommendation, Recommender
-from recloop.serving.schemas import RecommendRequest
+from recloop.serving.schemas import HistoryEvent, RecommendRequest
 from recloop.serving.traffic import Served
 from recloop.store import Arm, Exposure
 
@@ -143,17 +143,21 @@ def answer(
 
 def ask_of(by: Recommender, request: RecommendRequest, request_id: str) -> Ask:
     """A request as this recommender takes it."""
-    history = request.history
     return Ask(
         user_id=by.stored_id(request.user_id),
-        history=None
-        if history is None
-        else [Past(item_id=one.item_id, timestamp=one.timestamp, value=one.value) for one in history],
+        history=past_of(request.history),
         k=request.k,
         exclude=request.exclude,
         filters=request.filters,
         request_id=request_id,
     )
+
+
+def past_of(history: Sequence[HistoryEvent] | None) -> list[Past] | None:
+    """A history as recommenders take it."""
+    if history is None:
+        return None
+    return [Past(item_id=one.item_id, timestamp=one.timestamp, value=one.value) for one in history]
 
 
 def score_shadow(request: RecommendRequest, exposures: ExposureLog) -> Callable[[Recommender], None]:

@@ -45,6 +45,8 @@ class Quick:
             request = RecommendRequest.model_validate_json(body)
         except ValidationError:
             return None
+        if request.reasons:
+            return None
         request_id, served = self._ids(), self._traffic.served
         arm, by = served.choose(request.user_id, request_id)
         if by is None or arm != "champion":

@@ -336,15 +336,24 @@ class Recommender:
         Raises:
             UnknownItemError: the catalogue does not hold the item.
         """
+        index = self.index(item_id)
+        with torch.inference_mode():
+            scores = self.bundle.model.similar([index])[0]
+            items, values = top_k(scores, min(k, len(scores)), [index])
+        return self._places(items, values)
+
+    def index(self, item_id: str) -> int:
+        """The index of an item.
+
+        Raises:
+            UnknownItemError: the catalogue does not hold it.
+        """
         index = self.bundle.vocabulary.index(item_id)
         if index == UNKNOWN:
             raise UnknownItemError(
                 f"item_id '{item_id}' is not in the catalogue; ask for an item that the model knows."
             )
-        with torch.inference_mode():
-            scores = self.bundle.model.similar([index])[0]
-            items, values = top_k(scores, min(k, len(scores)), [index])
-        return self._places(items, values)
+        return index
 
     def _kept(self, ask: Ask) -> bool:
         """Whether what is scored depends on nothing but who asks."""
@@ -361,7 +370,7 @@ class Recommender:
         assert ask.k >= 1
         version = self._version(ask.user_id)  # before anything is read, so that what comes meanwhile is not missed
         try:
-            context, ignored = self._context(ask.user_id, ask.history)
+            context, ignored = self.context(ask)
             allowed = self._rules.allowed(ask.filters)
         except RecloopError as error:
             return error
@@ -384,12 +393,11 @@ class Recommender:
             left = min(width, int((items != UNKNOWN).sum()))
             best, their = self._rules.apply(items[:left].copy(), scores[:left].copy())
             ask, history = one.ask, one.context.items
-            known = len(history) > 0 or self._has_acted(ask.user_id)
             ready = Ready(
                 items=best,
                 scores=their,
                 history=history,
-                fallback=None if len(history) else _fallback(ask.user_id, ask.history, known=known),
+                fallback=self.fallback(ask, one.context),
                 ignored=one.ignored,
                 version=one.version,
             )
@@ -405,8 +413,13 @@ class Recommender:
             if len(self._cache) > self.config.cache:
                 self._cache.popitem(last=False)
 
-    def _context(self, user_id: str | None, history: Sequence[Past] | None) -> tuple[Contexts, int]:
-        """A batch of one context, and how many of its events lie outside the catalogue."""
+    def context(self, ask: Ask) -> tuple[Contexts, int]:
+        """What is known of who asks, a batch of one context; and how many of its events lie outside the catalogue.
+
+        Raises:
+            DataError: only some events of the history have a timestamp.
+        """
+        user_id, history = ask.user_id, ask.history
         known = None
         if user_id is not None and self._knows(user_id):
             known = self.bundle.histories.take(np.array([self.bundle.users.index(user_id)]))
@@ -418,6 +431,14 @@ class Recommender:
             return known or Contexts.from_lists([[]]), 0
         context, ignored = self._encode(since)
         return (context if known is None else known.followed_by(context)), ignored
+
+    def fallback(self, ask: Ask, context: Contexts) -> Fallback | None:
+        """Why nothing is known of who asks, as in `Recommendation`; `None` if their context holds events."""
+        if len(context.items):
+            return None
+        if ask.history is not None or self._has_acted(ask.user_id):
+            return "empty_history"
+        return "nobody" if ask.user_id is None else "unknown_user"
 
     def _since(self, user_id: str | None) -> Sequence[Past]:
         """What a user did after the bundle's histories end, if it is known where that is."""
@@ -498,9 +519,3 @@ def digest(ids: Sequence[str], scores: NDArray[np.float32]) -> str:
     """
     rounded = np.round(scores.astype(np.float64), 3) + 0.0
     return blake2b("\0".join(ids).encode() + rounded.astype("<f8").tobytes(), digest_size=8).hexdigest()
-
-
-def _fallback(user_id: str | None, history: Sequence[Past] | None, *, known: bool) -> Fallback:
-    if history is not None or known:
-        return "empty_history"
-    return "nobody" if user_id is None else "unknown_user"

@@ -1,7 +1,8 @@
 """The JSON bodies of the service: what may be asked, within which bounds, and what is answered."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from bentoml import IODescriptor
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints, WithJsonSchema
@@ -93,6 +94,7 @@ class RecommendRequest(Request):
         description="By attribute of the items, what it must be: a list of values, of which it has one, or any_of, "
         "none_of, at_least, at_most.",
     )
+    reasons: bool = Field(default=False, strict=True, description="Whether to say why each item is recommended.")
 
 
 class ScoredItem(BaseModel):
@@ -102,11 +104,31 @@ class ScoredItem(BaseModel):
     score: float
 
 
+class Because(BaseModel):
+    """An item of the history that speaks for a recommended one."""
+
+    item_id: str
+    share: float = Field(description="Of all that speaks for the recommended item, above 0 and at most 1.")
+
+
+class Reason(BaseModel):
+    """Why an item is recommended."""
+
+    because: list[Because] = Field(description="At most three items of the history, what speaks most for it first.")
+    method: Literal["exact", "leave_one_out"] = Field(description="As in the answer of /explain.")
+
+
+class ReasonedItem(ScoredItem):
+    """An item, its score, and why it is recommended."""
+
+    reason: Reason | None = Field(description="null if nothing in the history speaks for it.")
+
+
 class RecommendResponse(IODescriptor):
     """The recommended items, best first."""
 
     request_id: str = Field(description="Give it back with the events that follow from this slate.")
-    items: list[ScoredItem]
+    items: Sequence[ReasonedItem | ScoredItem] = Field(description="With a reason each if `reasons` was true.")
     bundle: str = Field(description="Id of the bundle that answered.")
     policy: str = Field(description="The slate policy that chose.")
     fallback: str | None = Field(
@@ -129,6 +151,66 @@ class SimilarResponse(IODescriptor):
 
     items: list[ScoredItem]
     bundle: str = Field(description="Id of the bundle that answered.")
+
+
+class ExplainRequest(Request):
+    """An item, and the person to whom it may be recommended."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"user_id": "196", "item_id": "50", "k": 3}})
+
+    user_id: Id | None = None
+    history: Annotated[list[HistoryEvent], Field(max_length=MAX_HISTORY)] | None = Field(
+        default=None, description="Counts instead of what is stored of the user; oldest first."
+    )
+    item_id: Id
+    k: Count = Field(default=10, description="How many contributions to list.")
+
+
+class Contribution(BaseModel):
+    """What an item of the history adds to the score."""
+
+    item_id: str
+    timestamp: str | None = Field(description="Of its newest event, UTC; null if the given history has no timestamps.")
+    contribution: float = Field(description="With all its events; below 0 if it speaks against the item.")
+
+
+class ExplainResponse(IODescriptor):
+    """Why an item has its score."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "item_id": "50",
+                "score": 0.91,
+                "base": 0.0,
+                "contributions": [
+                    {"item_id": "172", "timestamp": "1998-04-06T10:12:00.000000+00:00", "contribution": 0.52},
+                    {"item_id": "12", "timestamp": "1998-04-06T10:09:00.000000+00:00", "contribution": -0.07},
+                ],
+                "rest": 0.46,
+                "method": "exact",
+                "sums": True,
+                "bundle": "9025aa6466345a1d",
+                "fallback": None,
+                "ignored": 0,
+            }
+        }
+    )
+
+    item_id: str
+    score: float = Field(description="Of the item, given the whole history.")
+    base: float = Field(description="What contributions are counted from: 0 if exact, else the score without history.")
+    contributions: list[Contribution] = Field(description="Largest by absolute value first, none that are 0.")
+    rest: float = Field(description="The sum of the contributions that are not listed.")
+    method: Literal["exact", "leave_one_out"] = Field(
+        description="exact: terms of the score; leave_one_out: what the score loses without the item."
+    )
+    sums: bool = Field(description="Whether base, contributions and rest add up to the score.")
+    bundle: str = Field(description="Id of the bundle that answered.")
+    fallback: str | None = Field(
+        description="null if a history was scored; else why not: nobody, unknown_user or empty_history."
+    )
+    ignored: int = Field(description="Events of the given history whose item is not in the catalogue.")
 
 
 class FeedbackEvent(BaseModel):

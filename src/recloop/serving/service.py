@@ -32,6 +32,8 @@ from recloop.serving.bodies import BodyLimit
 from recloop.serving.door import Door
 from recloop.serving.schemas import (
     ErrorResponse,
+    ExplainRequest,
+    ExplainResponse,
     FeedbackRequest,
     FeedbackResponse,
     ForgetRequest,
@@ -125,6 +127,7 @@ class RecommendationService:
     def recommend(self, request: RecommendRequest, /) -> RecommendResponse:
         """Items for a known user, for a history, for both (the history counts), or for nobody in particular."""
         from recloop.serving.answer import answer, ask_of, score_shadow
+        from recloop.serving.reasons import reasoned
 
         begun, request_id, served = time.perf_counter(), str(uuid4()), self._traffic.served
 
@@ -150,7 +153,7 @@ class RecommendationService:
         counters.count_recommendation(answered.slate.fallback)
         return RecommendResponse(
             request_id=request_id,
-            items=_items(answered.slate.items),
+            items=reasoned(served, answered, request) if request.reasons else _items(answered.slate.items),
             bundle=answered.by.bundle.id,
             policy=answered.policy,
             fallback=answered.slate.fallback,
@@ -170,6 +173,21 @@ class RecommendationService:
         except UnknownItemError as error:
             return _problem(404, str(error))
         return SimilarResponse(items=_items(items), bundle=recommender.bundle.id)
+
+    @bentoml.api(route="/explain")
+    def explain(self, request: ExplainRequest, /) -> ExplainResponse:
+        """Why an item is recommended to somebody: what each item of their history adds to its score."""
+        from recloop.serving.reasons import answering, explained
+        from recloop.serving.recommender import UnknownItemError
+
+        if (recommender := answering(self._traffic.served, request.user_id)) is None:
+            return _no_bundle()
+        try:
+            return explained(recommender, request)
+        except UnknownItemError as error:
+            return _problem(404, str(error))
+        except RecloopError as error:
+            return _problem(400, str(error))
 
     @bentoml.api(route="/feedback")
     async def feedback(self, request: FeedbackRequest, /) -> FeedbackResponse:
