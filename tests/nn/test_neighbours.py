@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from recloop.nn.neighbours import Pairs, means, nearest, norms, pack, rarity, saturated, unpack
+from recloop.nn.neighbours import Pairs, means, nearest, norms, pack, rarity, saturated, terms, unpack
 
 OFFSETS, ITEMS = np.array([0, 4, 4, 6]), np.array([2, 0, 2, 2, 1, 0])
 VALUES = np.array([1, 5, 2, 6, 4, 0], dtype=np.float32)
@@ -75,3 +75,9 @@ def test_packed_matrices_come_back() -> None:
     assert list(tensors) == ["offsets", "neighbors", "likeness"]
     again = unpack(tensors["offsets"], tensors["neighbors"], tensors["likeness"], 3)
     assert again.toarray().tolist() == [[1, 0, 2], [0, 4, 0]]
+
+
+def test_terms_of_a_sum_are_one_row_an_item_of_the_history() -> None:
+    weights = sparse.csr_matrix(np.array([[1, 0, 2, 3], [4, 5, 0, 6], [0, 7, 8, 9]], dtype=np.float32))
+    history = sparse.csr_matrix(np.array([[0.5, 0, 2]], dtype=np.float32))
+    assert terms(history, weights, [3, 1, 3]).tolist() == [[1.5, 0, 1.5], [18, 14, 18]]

@@ -198,7 +198,7 @@ class ExplainResponse(IODescriptor):
     )
 
     item_id: str
-    score: float = Field(description="Of the item, given the whole history.")
+    score: float = Field(description="The model's, given the whole history, before boosts of business rules.")
     base: float = Field(description="What contributions are counted from: 0 if exact, else the score without history.")
     contributions: list[Contribution] = Field(description="Largest by absolute value first, none that are 0.")
     rest: float = Field(description="The sum of the contributions that are not listed.")
