@@ -257,6 +257,7 @@ class RecommendationService:
     def close(self) -> None:
         """Log the slates that are still waiting, and give the store's connections back."""
         Door.quick = None
+        access.Guard.required, access.Guard.keyring = True, None
         self._quick.close()
         self._traffic.close()
         self._exposures.close()
