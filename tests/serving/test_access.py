@@ -21,6 +21,7 @@ from recloop.serving.access import CALLER, Guard, described, needed
 from recloop.serving.door import Door
 from recloop.serving.keyring import Holder, Keyring
 from recloop.store import ApiKey, Store
+from tests.serving.test_failing_canary import broken
 from tests.support.bundles import packaged, world
 from tests.support.service import serve
 from tests.support.waiting import until
@@ -402,6 +403,19 @@ class TestService:
         assert "127.0.0.1" not in log, "the address of whoever asks"
         assert "user-" not in log
         assert header["X-API-Key"] not in log
+
+
+@pytest.mark.integration
+def test_a_failure_inside_shows_nothing_of_the_code(tmp_path: Path) -> None:
+    broken(tmp_path / "bundle")
+    with serve(tmp_path / "bundle", f"sqlite:///{tmp_path}/s.sqlite") as url:
+        for way in ({}, TRACED):
+            answer = httpx.post(f"{url}/recommend", json={"user_id": "user-1"}, headers=way, timeout=30)
+            assert answer.status_code == 500
+            assert "Traceback" not in answer.text
+            assert ".py" not in answer.text
+            assert "Error" not in answer.text
+            assert answer.headers["content-security-policy"] == CLOSED
 
 
 def test_what_a_path_needs() -> None:

@@ -27,7 +27,8 @@ SCOPES = {
     "/recommend": "recommend",
     "/similar": "recommend",
     "/explain": "recommend",
-    "/search": "recommend",
+    "/catalogue": "recommend",
+    "/ui/recommend": "recommend",
     "/model": "recommend",
     "/feedback": "feedback",
     "/forget": "admin",
@@ -85,8 +86,8 @@ class Guard:
         """Answer one request."""
         if scope["type"] == "http":
             send = _with_headers(send)
-            if Guard.required and (scope_name := needed(scope["method"], scope["path"])) is not None:
-                refusal = await self._refusal(scope, scope_name)
+            if Guard.required and (needs := needed(scope["method"], scope["path"])) is not None:
+                refusal = await self._refusal(scope, needs)
                 if refusal is not None:
                     await _refuse(send, *refusal)
                     return
