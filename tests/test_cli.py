@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 import sys
@@ -36,6 +37,7 @@ def test_help_names_every_command(tmp_path: Path) -> None:
         "forget",
         "canary",
         "shadow",
+        "keys",
     ):
         assert command in text
 
@@ -280,3 +282,34 @@ def test_what_was_let_out_about_people_is_shown(tmp_path: Path, monkeypatch: pyt
     assert line() == (
         "privacy: nothing bounds what was let out about people: of the bundles in traffic, 1 was trained without"
     )
+
+
+def test_keys_are_made_listed_and_revoked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RECLOOP_DATABASE_URL", raising=False)
+
+    def said(*words: str) -> str:
+        done = recloop("keys", *words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert said("list") == "There are no keys; make one with 'recloop keys create NAME --scope recommend'.\n"
+    words = ["create", "the shop", "--scope", "feedback", "--scope", "recommend", "--rate", "100"]
+    made = recloop("keys", *words, cwd=tmp_path)
+    (text,) = made.stdout.splitlines()
+    key_id = text.split("_")[1]
+    assert made.stderr == (f"Key {key_id} of 'the shop' may recommend, feedback. It is shown now and never again:\n"), (
+        "beside the key, so that the key alone can be piped"
+    )
+    with Store.open(root=tmp_path) as store:
+        assert [key.digest for key in store.api_keys()] == [hashlib.sha256(text.encode()).hexdigest()]
+    assert said("list").startswith(f"{key_id}  recommend,feedback  100/s, 100 at once  made 20")
+    assert said("revoke", key_id).startswith(f"Key {key_id} of 'the shop' does not count any longer, since 20")
+    assert ", revoked 20" in said("list")
+    assert text not in said("list")
+    rows = [line.split("  ")[1:] for line in said("audit").splitlines()]
+    assert rows == [["command line", "revoke key", "done", key_id], ["command line", "create key", "done", key_id]]
+    refused = recloop("keys", "create", "a", "--scope", "root", cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == "error: There is no scope 'root'; choose from: recommend, feedback, admin.\n"
+    refused = recloop("keys", "revoke", "abc", cwd=tmp_path)
+    assert refused.stderr == "error: There is no key 'abc'; 'recloop keys list' shows the ids of all keys.\n"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recloop import clock
+from recloop import clock, keys
 from recloop.errors import ConfigError, RecloopError
+from recloop.options import HERE, Root
 
 if TYPE_CHECKING:
     from recloop.store import Store
@@ -21,18 +22,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(keys.app, name="keys")
 
-
-def _folder(path: Path) -> Path:
-    if not path.is_dir():
-        raise ConfigError(f"{path} is not a folder; name the project's folder with --root.")
-    return path
-
-
-Root = Annotated[Path, typer.Option(callback=_folder, help="The project's folder, where params.yaml and dvc.yaml lie.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 picks a free one.")]
 Reason = Annotated[str, typer.Option(help="Why; kept in the record of deployments.")]
-HERE = Path()
 SIMULATION = Path("artifacts/simulation")
 NO_CANARY = "There is no canary."
 NO_SHADOW = "There is no shadow."

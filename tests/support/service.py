@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +24,9 @@ def serve(
     home: Path | None = None,
     wait_for: str = "/readyz",
     root: Path | None = None,
+    host: str = "127.0.0.1",
+    settings: Mapping[str, str] | None = None,
+    log: Path | None = None,
 ) -> Generator[str]:
     """The base URL of a service that runs until the block ends.
 
@@ -36,6 +39,9 @@ def serve(
         home: BentoML's store of Bentos; by default an empty one, so that no other server shares its metrics.
         wait_for: which path must answer 200 before the block begins.
         root: the project whose bundles are served; by default `folder`.
+        host: where it listens.
+        settings: further variables of its environment.
+        log: where it writes its log; by default into a file that goes with the block.
     """
     with tempfile.TemporaryDirectory() as scratch:
         env = {name: value for name, value in os.environ.items() if not name.startswith(("RECLOOP_", "PYTHON"))}
@@ -44,9 +50,10 @@ def serve(
             env["RECLOOP_BUNDLE"] = str(bundle)
         if root is not None:
             env["RECLOOP_ROOT"] = str(root)
+        env |= settings or {}
         port = processes.free_port()
-        command = [python, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(port)]
-        log = Path(scratch) / "log"
+        command = [python, "-m", "bentoml", "serve", target, "--host", host, "--port", str(port)]
+        log = log or Path(scratch) / "log"
         url = f"http://127.0.0.1:{port}"
         with log.open("wb") as output, processes.running(command, folder=folder, env=env, output=output) as process:
             if not processes.answers(url + wait_for, process, START_SECONDS):

@@ -29,7 +29,12 @@ SLATES = Counter(
 WAITING_SLATES = Gauge(
     "recloop_slates_waiting", "Served slates that are not in the store yet.", multiprocess_mode="livesum"
 )
-
+REFUSALS = Counter(
+    "recloop_refusals",
+    "Requests refused before they were read, by why: no key, one that does not count, its scope, its rate, or keys "
+    "that cannot be read.",
+    ["reason"],
+)
 LOOKUPS = Counter(
     "recloop_score_lookups",
     "Requests to recommend, by whether the person's candidates had been scored before and nothing came since.",
@@ -52,6 +57,8 @@ for _outcome in ("accepted", "duplicate", "rejected", "unavailable"):
     FEEDBACK.labels(_outcome)
 for _outcome in ("logged", "dropped"):
     SLATES.labels(_outcome)
+for _reason in ("no_key", "bad_key", "scope", "rate", "unknown"):
+    REFUSALS.labels(_reason)
 for _outcome in ("hit", "miss"):
     LOOKUPS.labels(_outcome)
 
@@ -96,3 +103,8 @@ def count_slates(outcome: str, slates: int) -> None:
 def show_waiting_slates(slates: int) -> None:
     """Show how many served slates wait for the store now."""
     WAITING_SLATES.set(slates)
+
+
+def count_refusal(reason: str) -> None:
+    """Count a request that was refused before it was read."""
+    REFUSALS.labels(reason).inc()

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from recloop.serving.access import Guard
+
 if TYPE_CHECKING:
     from recloop.serving.quick import Quick
 
@@ -25,7 +27,8 @@ class Door:
     """ASGI middleware that puts itself before all others of the application when that starts.
 
     A middleware of a BentoML service stands behind BentoML's own. This one sees the application start, and then takes
-    the place of Starlette's whole stack, which it calls for everything that it does not answer.
+    the place of Starlette's whole stack, which it calls for everything that it does not answer. Before it stands the
+    guard alone (`serving.access`).
 
     Attributes:
         quick: what answers, once there is something to answer with; it belongs to the process, as the service does.
@@ -40,7 +43,7 @@ class Door:
         """Answer one request, or start or end the application."""
         if scope["type"] == "lifespan":
             whole = scope["app"]
-            whole.middleware_stack = _Outermost(whole.middleware_stack)
+            whole.middleware_stack = Guard(_Outermost(whole.middleware_stack))
         await self._app(scope, receive, send)
 
 

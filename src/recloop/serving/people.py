@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from threading import Lock
 
+from recloop.serving.access import ANYONE
 from recloop.serving.follow import Follower
 from recloop.store import Erased, Erasure, Store
 
@@ -44,14 +45,19 @@ class ErasedPeople:
         erased = self._erased
         return EVER if erased is None else erased.until(user_id)
 
-    def erase(self, user_id: str, asked_by: str) -> Erasure:
+    def erase(self, user_id: str, asked_by: str, actor: str = ANYONE) -> Erasure:
         """Take a person out of the store; this process knows it at once, others within `seconds`.
+
+        Args:
+            user_id: who.
+            asked_by: kept with the erasure.
+            actor: kept in the audit, the id of an API key.
 
         Raises:
             StoreError: the store cannot be reached; nothing was erased.
         """
         with self._open_store() as store:
-            erasure = store.erase(user_id, asked_by)
+            erasure = store.erase(user_id, asked_by, actor=actor)
             with self._looking:
                 self._erased = store.erased(self._erased)
         return erasure

@@ -27,7 +27,7 @@ from fastapi.responses import JSONResponse
 
 from recloop import clock
 from recloop.errors import RecloopError, StoreError
-from recloop.serving import counters
+from recloop.serving import access, binding, counters, logs
 from recloop.serving.bodies import BodyLimit
 from recloop.serving.door import Door
 from recloop.serving.schemas import (
@@ -73,7 +73,13 @@ _log = logging.getLogger("bentoml.recloop")
 _pages = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
 
-@bentoml.service(name="recloop", workers=1, threads=THREADS, traffic={"timeout": 30})
+@bentoml.service(
+    name="recloop",
+    workers=1,
+    threads=THREADS,
+    traffic={"timeout": 30},
+    logging={"access": {"enabled": False}},  # it has the address of whoever asks
+)
 @bentoml.asgi_app(_pages)
 class RecommendationService:
     """Personal recommendations, similar items, and the feedback that the next model learns from."""
@@ -84,6 +90,7 @@ class RecommendationService:
         from recloop.serving.clicks import ClickStatistics
         from recloop.serving.exposures import ExposureLog
         from recloop.serving.feedback import Feedback
+        from recloop.serving.keyring import Keyring
         from recloop.serving.limit import TimeLimit
         from recloop.serving.live import LiveHistories
         from recloop.serving.people import ErasedPeople
@@ -91,6 +98,7 @@ class RecommendationService:
         from recloop.serving.traffic import Traffic
         from recloop.store import URL_VARIABLE, Store
 
+        logs.structure()
         torch.set_num_threads(1)  # answers are small, and requests share the cores by being many
         sys.setswitchinterval(SWITCH_SECONDS)
         if not os.environ.get(URL_VARIABLE):
@@ -101,6 +109,10 @@ class RecommendationService:
         if pinned:
             _log.info("Pinned to the bundle in %s, whatever is deployed.", default)
         open_store = partial(Store.open, root=root)
+        rule = binding.rule(binding.bind_address(sys.argv))
+        _log.log(logging.WARNING if rule.loud else logging.INFO, "%s", rule.sentence)
+        self._keyring = access.Guard.keyring = Keyring(open_store) if rule.required else None
+        access.Guard.required = rule.required
         self._feedback = Feedback(open_store, clock.seconds)
         self._exposures = ExposureLog(open_store)
         self._people = ErasedPeople(open_store)
@@ -211,7 +223,9 @@ class RecommendationService:
         """Erase a person from the store; answered as somebody unknown from now on, and gone from the next data."""
         if (recommender := self._traffic.served.champion) is None:
             return _no_bundle()
-        erase = partial(self._people.erase, recommender.stored_id(request.user_id), request.asked_by)
+        erase = partial(
+            self._people.erase, recommender.stored_id(request.user_id), request.asked_by, access.CALLER.get()
+        )
         try:
             erasure = await anyio.to_thread.run_sync(erase, limiter=self._writers)
         except StoreError as error:
@@ -223,6 +237,11 @@ class RecommendationService:
             until=(_EPOCH + timedelta(microseconds=erasure.until)).isoformat(timespec="microseconds"),
             remains=REMAINS,
         )
+
+    @_pages.get("/docs.json", include_in_schema=False)
+    def document(self) -> JSONResponse:
+        """BentoML's OpenAPI document, with the API keys."""
+        return JSONResponse(access.described(RecommendationService.openapi_spec.asdict()))
 
     @_pages.get("/model", responses={503: {"model": ErrorResponse}})
     def model(self) -> ModelResponse:
@@ -238,6 +257,7 @@ class RecommendationService:
     def close(self) -> None:
         """Log the slates that are still waiting, and give the store's connections back."""
         Door.quick = None
+        access.Guard.required, access.Guard.keyring = True, None
         self._quick.close()
         self._traffic.close()
         self._exposures.close()
@@ -245,6 +265,8 @@ class RecommendationService:
         self._live.close()
         self._people.close()
         self._feedback.close()
+        if self._keyring is not None:
+            self._keyring.close()
 
 
 RecommendationService.add_asgi_middleware(Door)  # pyright: ignore[reportArgumentType] - BentoML's type is not ASGI's

@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from recloop.store import order
+from recloop.store import audit, order
 from recloop.store.connection import reading, writing
 from recloop.store.schema import ERASURES, EVENTS, KEYS, SLATES
 
@@ -78,7 +78,7 @@ def digest(key: bytes, user_id: str) -> str:
     return hmac.digest(key, user_id.encode(), "sha256").hex()
 
 
-def erase(engine: Engine, user_id: str, asked_by: str, now: int) -> Erasure:
+def erase(engine: Engine, user_id: str, asked_by: str, now: int, actor: str) -> Erasure:
     """Take a person out of the tables, in one transaction; see `Store.erase`."""
     with writing(engine) as connection:
         order.hold(connection, EVENTS)
@@ -104,6 +104,7 @@ def erase(engine: Engine, user_id: str, asked_by: str, now: int) -> Erasure:
             last_event=last_event,
             counts=counts,
         )
+        audit.note(connection, actor=actor, action="forget", outcome="done", subject=erasure.digest, now=now)
     _empty_log(engine)
     return erasure
 
@@ -126,6 +127,7 @@ def expire(engine: Engine, *, before: int, held: int, asked_by: str, now: int) -
             last_event=last_event,
             counts={"events": connection.execute(delete(EVENTS).where(old)).rowcount},
         )
+        audit.note(connection, actor=audit.LOCAL, action="expire", outcome="done", subject=None, now=now)
     _empty_log(engine)
     return erasure
 

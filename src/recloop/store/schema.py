@@ -1,4 +1,4 @@
-"""The tables of the store; all are append-only, but for what `erasures` records as gone.
+"""The tables of the store; all are append-only, but for what `erasures` records as gone and when a key was revoked.
 
 Times are int64 microseconds since 1970 UTC, so that both databases keep them exactly and compare them alike. `seq`
 grows with every row, and no value of it comes twice.
@@ -103,4 +103,31 @@ KEYS = Table(
     METADATA,
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
+)
+
+API_KEYS = Table(
+    "api_keys",
+    METADATA,
+    _seq(),
+    Column("id", Text, nullable=False, unique=True),
+    Column("digest", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("rate", Double),
+    Column("burst", Integer),
+    Column("created", BigInteger, nullable=False),
+    Column("revoked", BigInteger),
+    sqlite_autoincrement=True,
+)
+
+AUDIT = Table(
+    "audit",
+    METADATA,
+    _seq(),
+    Column("timestamp", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("subject", Text),
+    sqlite_autoincrement=True,
 )

@@ -9,9 +9,11 @@ import polars as pl
 from sqlalchemy import Engine
 
 from recloop.clock import now
-from recloop.store import connection, counts, erasures, events, records, slates, traffic
+from recloop.store import audit, connection, counts, erasures, events, keys, records, slates, traffic
+from recloop.store.audit import LOCAL, Audited
 from recloop.store.erasures import Erased, Erasure
 from recloop.store.events import Added, Event
+from recloop.store.keys import ApiKey
 from recloop.store.records import Action, Decision, Deployment
 from recloop.store.slates import Gap, Slate
 from recloop.store.traffic import TrafficPlan
@@ -183,14 +185,15 @@ class Store:
         """The last decisions, newest first; those of one `kind` alone if it is given."""
         return records.decisions(self._engine, limit, kind)
 
-    def erase(self, user_id: str, asked_by: str) -> Erasure:
+    def erase(self, user_id: str, asked_by: str, *, actor: str = LOCAL) -> Erasure:
         """Take a person out of the store, in one transaction: their events, and what they were shown.
 
         Their slates stay as rows for nobody without places, so that `slate_gaps` does not take them for lost. From now
         on `add_events` and `add_slates` take nothing of theirs that happened before; later events under the same id
         are those of somebody new. With SQLite the deleted rows are overwritten; PostgreSQL overwrites them with VACUUM.
+        The same transaction leaves a row in the audit, under the name of `actor`, with the erasure's digest.
         """
-        return erasures.erase(self._engine, user_id, asked_by, self._clock())
+        return erasures.erase(self._engine, user_id, asked_by, self._clock(), actor)
 
     def expire(self, *, before: int, held: int, asked_by: str) -> Erasure:
         """Delete the events that happened before a moment, in one transaction.
@@ -215,3 +218,39 @@ class Store:
     def erased(self, known: Erased | None = None) -> Erased:
         """Who was erased; `known` itself, read earlier, if nothing has come since."""
         return erasures.erased(self._engine, known or Erased(moments={}))
+
+    def create_key(
+        self, name: str, scopes: Sequence[str], *, rate: float | None = None, burst: int | None = None
+    ) -> tuple[ApiKey, str]:
+        """Make an API key; the second value is the key itself, which is kept nowhere and cannot be had again.
+
+        Args:
+            name: whose it is or what for; no personal data.
+            scopes: what it may do, some of `keys.SCOPES`; none implies another.
+            rate: requests a second that it may make of each worker in the long run; `None` for no limit.
+            burst: requests at once after a pause; by default the whole requests of one second, at least 1.
+
+        Raises:
+            ConfigError: a scope is unknown or none is given, the name is empty, or a limit is not positive.
+        """
+        return keys.create(self._engine, name, scopes, rate=rate, burst=burst, now=self._clock())
+
+    def revoke_key(self, key_id: str) -> ApiKey:
+        """Let a key count no longer; one that was revoked before stays as it is.
+
+        Raises:
+            ConfigError: there is no key of this id.
+        """
+        return keys.revoke(self._engine, key_id, self._clock())
+
+    def api_keys(self) -> list[ApiKey]:
+        """All keys, oldest first, revoked ones among them."""
+        return keys.api_keys(self._engine)
+
+    def audit(self, *, actor: str, action: str, outcome: str, subject: str | None = None) -> None:
+        """Record that somebody did something, or was refused it; nothing of it may be personal data."""
+        audit.record(self._engine, actor=actor, action=action, outcome=outcome, subject=subject, now=self._clock())
+
+    def audited(self, limit: int = 100) -> list[Audited]:
+        """The last rows of the audit, newest first."""
+        return audit.audited(self._engine, limit)
