@@ -258,6 +258,10 @@ def test_ready(way: str, step: Step, ready: bool) -> None:  # noqa: FBT001 - a c
 def test_arguments_that_cannot_be_used_are_refused() -> None:
     with pytest.raises(ClientError, match=r"'localhost:3000' is not the address of a service; write http://"):
         Client("localhost:3000")
+    with pytest.raises(ClientError, match="is not the address of a service"):
+        Client("http://host:port")
+    with pytest.raises(ClientError, match=r"This cannot be sent as JSON .*; give text, finite numbers and times"):
+        call(Script([]), "sync", "feedback", [Event(user_id="u", item_id="a", event="rating", value=float("nan"))])
     with pytest.raises(ClientError, match="api_key holds characters that no key has"):
         Client("http://service.test", api_key="a\nb")
     with pytest.raises(ClientError, match="Retries need tries of 1 or more"):

@@ -124,6 +124,10 @@ def test_prometheus_and_grafana_ask_the_services_of_the_compose_file() -> None:
     scraped = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())["scrape_configs"][0]
     host, port = scraped["static_configs"][0]["targets"][0].split(":")
     assert COMPOSE["services"][host]["ports"][0].endswith(f":{port}")
+    key = Path(scraped["authorization"]["credentials_file"])
+    assert key.parent == Path("/run/secrets")
+    assert key.name in COMPOSE["services"]["prometheus"]["secrets"]
+    assert key.name in COMPOSE["secrets"]
     source = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/prometheus.yml").read_text())["datasources"][0]
     assert source["url"] == "http://prometheus:9090"
     dashboard = json.loads((DEPLOY / "grafana/dashboards/recloop.json").read_text())

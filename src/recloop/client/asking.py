@@ -36,7 +36,11 @@ class _Base:
     """
 
     def __init__(self, base_url: str, api_key: str | None, timeout: float, retries: Retries, random: Random) -> None:
-        if httpx.URL(base_url).scheme not in {"http", "https"}:
+        try:
+            scheme = httpx.URL(base_url).scheme
+        except httpx.InvalidURL:
+            scheme = ""
+        if scheme not in {"http", "https"}:
             raise ClientError(f"{base_url!r} is not the address of a service; write http://HOST:PORT or https://HOST.")
         if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
             raise ClientError("api_key holds characters that no key has; give the key as it was issued.")

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+from recloop.client.failures import ClientError
+
 MAX_EVENTS = 1_000
 """Events of one request; the service's bound."""
 MAX_BYTES = 1_000_000
@@ -63,8 +65,15 @@ class HistoryEvent:
 
 
 def encode(value: Any) -> bytes:
-    """A body as JSON: without what is `None`, times as ISO 8601 text."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_iso)
+    """A body as JSON, times as ISO 8601 text.
+
+    Raises:
+        ClientError: a value has no place in JSON.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_iso)
+    except (TypeError, ValueError) as error:
+        raise ClientError(f"This cannot be sent as JSON ({error}); give text, finite numbers and times.") from None
     return text.encode("utf-8", "surrogatepass")
 
 
