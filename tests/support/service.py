@@ -27,6 +27,7 @@ def serve(
     host: str = "127.0.0.1",
     settings: Mapping[str, str] | None = None,
     log: Path | None = None,
+    port: int = 0,
 ) -> Generator[str]:
     """The base URL of a service that runs until the block ends.
 
@@ -42,6 +43,7 @@ def serve(
         host: where it listens.
         settings: further variables of its environment.
         log: where it writes its log; by default into a file that goes with the block.
+        port: on 127.0.0.1; by default a free one.
     """
     with tempfile.TemporaryDirectory() as scratch:
         env = {name: value for name, value in os.environ.items() if not name.startswith(("RECLOOP_", "PYTHON"))}
@@ -51,7 +53,7 @@ def serve(
         if root is not None:
             env["RECLOOP_ROOT"] = str(root)
         env |= settings or {}
-        port = processes.free_port()
+        port = processes.free_port(port)
         command = [python, "-m", "bentoml", "serve", target, "--host", host, "--port", str(port)]
         log = log or Path(scratch) / "log"
         url = f"http://127.0.0.1:{port}"

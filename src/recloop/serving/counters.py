@@ -35,6 +35,12 @@ REFUSALS = Counter(
     "that cannot be read.",
     ["reason"],
 )
+BUNDLE_WORKERS = Gauge(
+    "recloop_bundle_workers",
+    "Workers in which a bundle has this part in the traffic.",
+    ["bundle", "model", "part"],
+    multiprocess_mode="livesum",
+)
 LOOKUPS = Counter(
     "recloop_score_lookups",
     "Requests to recommend, by whether the person's candidates had been scored before and nothing came since.",
@@ -108,3 +114,11 @@ def show_waiting_slates(slates: int) -> None:
 def count_refusal(reason: str) -> None:
     """Count a request that was refused before it was read."""
     REFUSALS.labels(reason).inc()
+
+
+def show_bundles(before: set[tuple[str, str, str]], now: set[tuple[str, str, str]]) -> None:
+    """Show which bundles this worker serves: id, model, and part in the traffic (champion, canary, shadow)."""
+    for gone in before - now:
+        BUNDLE_WORKERS.labels(*gone).set(0)
+    for served in now:
+        BUNDLE_WORKERS.labels(*served).set(1)

@@ -20,6 +20,7 @@ from pydantic import Field
 
 from recloop.config import Config
 from recloop.errors import RecloopError
+from recloop.serving import counters
 from recloop.serving.bundle import Bundle, packaged_until
 from recloop.serving.clicks import ClickStatistics
 from recloop.serving.live import LiveHistories
@@ -68,6 +69,13 @@ class Served:
     def shadow(self) -> Recommender | None:
         """Who scores besides."""
         return self.plan.shadow and self.recommenders[self.plan.shadow.bundle]
+
+    @property
+    def parts(self) -> set[tuple[str, str, str]]:
+        """Each bundle's id, model and part in the traffic."""
+        canary = self.plan.canary and self.recommenders[self.plan.canary.bundle]
+        named = (("champion", self.champion), ("canary", canary), ("shadow", self.shadow))
+        return {(one.bundle.id, str(one.bundle.manifest["model"]), part) for part, one in named if one}
 
     def choose(
         self, user_id: str | None, request_id: str
@@ -130,6 +138,7 @@ class Traffic:
                 self._change(TrafficPlan() if self.pinned else self._connected().traffic())
                 if self.served is not before:
                     self._reach_back()
+                    counters.show_bundles(before.parts, self.served.parts)
             except RecloopError as error:
                 self._complain(f"The traffic stays as it is: {error}")
                 if self._store is not None:
@@ -138,6 +147,7 @@ class Traffic:
                 if self.served.champion is None:
                     self._fall_back()
                     self._reach_back()
+                    counters.show_bundles(set(), self.served.parts)
             return self.served
 
     def shadow(self, score: Callable[[Recommender], object]) -> bool:
