@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from recloop.loop.deployments import promote
-from recloop.loop.traffic import begin_canary
+from recloop.loop.traffic import begin_shadow
 from recloop.models.storage import Trained
 from recloop.serving.bundle import write_bundle
 from recloop.serving.playground import FILES, MAX_FOUND, MAX_IDS
@@ -49,13 +49,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(folder: Path) -> Iterator[httpx.Client]:
-    """A service whose champion is `ease`, with `popularity` as a canary for next to nobody."""
+    """A service whose champion is `ease`, with `popularity` as a shadow."""
     url = f"sqlite:///{folder}/s.sqlite"
     with Store.open(url) as store:
         titled(folder / "artifacts/bundle", "ease")
         promote(folder, store, reason="First.")
         titled(folder / "artifacts/bundle", "popularity")
-        begin_canary(folder, store, share=0.001, reason="Try it.")
+        begin_shadow(folder, store, reason="Try it.")
     with serve(None, url, root=folder) as address, httpx.Client(base_url=address, timeout=30) as client:
         yield client
 
@@ -105,13 +105,13 @@ class TestCalls:
 
     def test_a_certain_bundle_is_asked_and_nothing_is_logged(self, client: httpx.Client, folder: Path):
         model = client.get("/model").json()
-        champion, (canary,) = model["manifest"]["id"], model["challengers"]
-        body = {"user_id": "user-1", "k": 4}
+        champion, (shadow,) = model["manifest"]["id"], model["challengers"]
+        body = {"user_id": "user-31", "k": 4}
         trials = [
             client.post("/ui/recommend", params={"bundle": bundle}, json=body).raise_for_status().json()
-            for bundle in (champion, canary)
+            for bundle in (champion, shadow)
         ]
-        assert [one["bundle"] for one in trials] == [champion, canary]
+        assert [one["bundle"] for one in trials] == [champion, shadow]
         assert trials[0]["items"] != trials[1]["items"]
         shown = client.post("/recommend", json=body).raise_for_status().json()
         assert shown["items"] == trials[0]["items"]
@@ -119,10 +119,16 @@ class TestCalls:
         def logged() -> list[str]:
             with Store.open(f"sqlite:///{folder}/s.sqlite") as store:
                 slates = [row for frame in store.slates_after(0) for row in frame.to_dicts()]
-            return [row["request_id"] for row in slates]
+            return [row["request_id"] for row in slates if row["arm"] != "shadow" and row["user_id"] == "user-31"]
 
         until(lambda: shown["request_id"] in logged())
         assert logged() == [shown["request_id"]], "what was tried before is not in the log"
+
+    def test_the_api_is_described_however_often_one_asks(self, client: httpx.Client):
+        for _ in range(10):
+            paths = client.get("/docs.json").raise_for_status().json()["paths"]
+        assert "/catalogue" in paths
+        assert not [path for path in paths if path.startswith("/ui")]
 
     def test_a_bundle_that_is_not_in_traffic_is_404(self, client: httpx.Client):
         answer = client.post("/ui/recommend", params={"bundle": "other"}, json={})
@@ -148,6 +154,10 @@ def page(client: httpx.Client) -> Iterator[tuple[Page, list[str]]]:
         page.on("console", lambda message: wrong.append(message.text))
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on(
+            "response",
+            lambda answer: wrong.append(f"{answer.url}: {answer.text()}") if answer.status >= 500 else None,
+        )
+        page.on(
             "request",
             lambda request: None if request.url.startswith(str(client.base_url)) else wrong.append(request.url),
         )
@@ -164,7 +174,8 @@ def pick(page: Page, query: str, down: int) -> None:
     """Search with the keyboard, go down, and pick."""
     page.get_by_label("Find titles that you like").focus()
     page.keyboard.type(query)
-    expect(page.get_by_role("list", name="Titles found").get_by_role("button").first).to_contain_text(query)
+    if down:
+        expect(page.locator("#count")).to_contain_text(f"“{query}”")
     for _ in range(down):
         page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
@@ -219,7 +230,7 @@ class TestPage:
         page_.get_by_role("button", name="Compare").click()
         expect(page_.get_by_role("region", name="Champion", exact=True).get_by_role("listitem")).to_have_count(10)
         expect(page_.get_by_role("region", name="Challenger", exact=True).get_by_role("listitem")).to_have_count(10)
-        expect(page_.get_by_role("region", name="What is serving")).to_contain_text("Canary, 0.1 % of the users")
+        expect(page_.get_by_role("region", name="What is serving")).to_contain_text("Shadow, shown to nobody")
         expect(page_.get_by_role("region", name="What is serving")).to_contain_text(
             client.get("/model").json()["manifest"]["id"]
         )

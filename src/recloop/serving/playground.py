@@ -8,6 +8,7 @@ import asyncio
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any
 
+import anyio.to_thread
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
@@ -82,7 +83,11 @@ async def search(served: "Served", catalogues: "Catalogues", words: str, limit: 
         index = await asyncio.wait_for(asyncio.shield(making), WAIT_SECONDS)
     except TimeoutError:
         return None
-    return _catalogue(entries(champion.bundle, index.search(words, limit)))
+
+    def look() -> CatalogueResponse:
+        return _catalogue(entries(champion.bundle, index.search(words, limit)))
+
+    return await anyio.to_thread.run_sync(look)
 
 
 def titles(served: "Served", ids: list[str]) -> CatalogueResponse:

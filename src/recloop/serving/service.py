@@ -266,12 +266,12 @@ class RecommendationService:
         if served.champion is None:
             return _no_bundle()
         if ids:
-            return playground.titles(served, ids)
+            return await anyio.to_thread.run_sync(playground.titles, served, ids)
         found = await playground.search(served, self._catalogues, query, limit)
         sentence = "The index of the catalogue is being made; ask again in a few seconds."
         return found or _problem(503, sentence, **{"Retry-After": "1"})
 
-    @_pages.post("/ui/recommend", responses={404: {"model": ErrorResponse}})
+    @_pages.post("/ui/recommend", include_in_schema=False)  # for the page; and documented, each /docs.json nests deeper
     def trial(self, bundle: Id, request: RecommendRequest) -> playground.TrialResponse:
         """What one of the bundles in traffic recommends; it is shown to nobody, so it is neither logged nor counted."""
         try:

@@ -194,29 +194,40 @@ function pick(id) {
   trying(() => renew(`With ${title(id)}`));
 }
 
+let typing;
 let searching = 0;
+let foundFor = ""; // the query whose titles are listed
 async function search() {
+  clearTimeout(typing);
   const number = (searching += 1);
   const query = at("search").value;
   const found = query.trim() ? (await call(`catalogue?${new URLSearchParams({ query, limit: 20 })}`)).items : [];
   if (number !== searching) return;
+  foundFor = query;
   learn(found);
   const text = (one) => [make("span", { class: "name" }, one.title), make("span", { class: "quiet" }, ` ${one.categories.join(", ")}`)];
   at("found").replaceChildren(...found.map((one) => make("li", {}, make("button", { type: "button", onclick: () => pick(one.item_id) }, ...text(one)))));
   const many = found.length === 20 ? "The first 20 titles" : found.length === 1 ? "One title" : `${found.length || "No"} titles`;
-  at("count").textContent = query.trim() ? `${many} found.` : "";
+  at("count").textContent = query.trim() ? `${many} for “${query.trim()}”.` : "";
 }
 
-function byKey(event) {
-  const stops = [at("search"), ...at("found").querySelectorAll("button")];
-  const here = stops.indexOf(document.activeElement);
-  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-  if (here < 0 || event.isComposing) return;
-  if (step) stops[Math.min(Math.max(here + step, 0), stops.length - 1)].focus();
-  else if (event.key === "Escape" && here > 0) stops[0].focus();
-  else if (event.key === "Enter" && here === 0) stops[1]?.click();
-  else return;
-  event.preventDefault();
+async function byKey(event) {
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key] ?? 0;
+  const box = at("search");
+  const found = [...at("found").querySelectorAll("button")];
+  const here = [box, ...found].indexOf(document.activeElement);
+  if (here < 0 || event.isComposing || !(step || event.key === "Escape" || event.key === "Enter")) return;
+  if (here > 0) {
+    if (event.key === "Enter") return; // the button's own click
+    event.preventDefault();
+    (step ? [box, ...found][Math.min(here + step, found.length)] : box).focus();
+  } else if (event.key !== "Escape") {
+    event.preventDefault();
+    if (box.value !== foundFor) await trying(search);
+    const first = at("found").querySelector("button");
+    if (event.key === "Enter") first?.click();
+    else if (step > 0) first?.focus();
+  }
 }
 
 async function compare() {
@@ -265,7 +276,6 @@ async function begin() {
   });
 }
 
-let typing;
 at("search").addEventListener("input", () => {
   clearTimeout(typing);
   typing = setTimeout(() => trying(search), 120);
@@ -279,8 +289,7 @@ at("person").addEventListener("submit", (event) => {
 at("anew").addEventListener("click", () => {
   become(null);
   at("search").value = "";
-  at("found").replaceChildren();
-  at("count").textContent = "";
+  trying(search);
   at("search").focus();
   trying(() => renew(""));
 });
