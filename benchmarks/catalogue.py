@@ -3,9 +3,10 @@
     python -m benchmarks.catalogue                      100,000 items
     python -m benchmarks.catalogue --items 1000000
 
-The titles have three to seven words, drawn by a power law from half as many words as there are items; the searches are beginnings of one to six letters of words of titles, a third of them with a second word. Reported are the
-seconds that making the index takes, the memory that it holds afterwards and that was needed at most meanwhile (as
-Python's `tracemalloc` counts it, in a second run), and the milliseconds of a search: median, 99th percentile, largest.
+The titles have three to seven words, drawn by a power law from half as many words as there are items; the searches are
+beginnings of one to six letters of words of titles, a third of them with a second word. Reported are the seconds that
+making the index takes, the memory that it holds afterwards and that was needed at most meanwhile (as Python's
+`tracemalloc` counts it, in a second run), and the milliseconds of a search: median, 99th percentile, largest.
 Results go to `benchmarks/catalogue.json`.
 """
 

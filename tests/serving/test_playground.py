@@ -194,6 +194,7 @@ class TestPage:
         picks = page_.get_by_role("list", name="Your history").get_by_role("button")
         expect(picks).to_have_count(2)
         expect(page_.locator("#ground")).to_contain_text("From the history")
+        expect(page_.locator("#items .reason").first).to_contain_text("Because of ")
         before = listed(page_)
         page_.locator("#items button").nth(1).focus()
         page_.keyboard.press("Enter")

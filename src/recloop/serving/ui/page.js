@@ -69,7 +69,7 @@ async function learnTitles(ids) {
   if (unknown.length) learn((await call(`catalogue?${new URLSearchParams(unknown.map((id) => ["ids", id]))}`)).items);
 }
 
-const becauseOf = (item) => (item.reason?.because ?? []).map((one) => one.item_id);
+const becauseOf = (item) => item.reason?.because ?? [];
 
 function request() {
   const body = { user_id: state.user ?? state.guest, k: ASKED };
@@ -80,7 +80,7 @@ function request() {
 async function ask() {
   const number = (asking += 1);
   const slate = await call("recommend", state.reasons ? { ...request(), reasons: true } : request());
-  await learnTitles(slate.items.flatMap((item) => [item.item_id, ...becauseOf(item)]));
+  await learnTitles(slate.items.flatMap((item) => [item.item_id, ...becauseOf(item).map((one) => one.item_id)]));
   return number === asking ? slate : null;
 }
 
@@ -109,7 +109,7 @@ function difference(before, after) {
 function row(item, place, best, mark, onclick) {
   const text = [make("span", { class: "name" }, title(item.item_id))];
   if (kinds(item.item_id)) text.push(make("span", { class: "quiet" }, ` ${kinds(item.item_id)}`));
-  const because = becauseOf(item).map(title);
+  const because = becauseOf(item).map((one) => `${title(one.item_id)} (${Math.round(100 * one.share)}\u00a0%)`);
   if (because.length) text.push(make("div", { class: "quiet reason" }, `Because of ${because.join(", ")}`));
   else if (typeof item.reason === "string") text.push(make("div", { class: "quiet reason" }, item.reason));
   if (best > 0) text.push(make("progress", { class: "bar", max: best, value: Math.max(item.score, 0), "aria-hidden": "true" }));
