@@ -1,12 +1,15 @@
 """The page at /ui and the calls that it needs, of the real service; and the page in chromium."""
 
+import asyncio
 import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -15,8 +18,11 @@ from playwright.sync_api import Page, expect
 from recloop.loop.deployments import promote
 from recloop.loop.traffic import begin_shadow
 from recloop.models.storage import Trained
+from recloop.serving import access, playground
 from recloop.serving.bundle import write_bundle
+from recloop.serving.catalogue import Catalogues, Index
 from recloop.serving.playground import FILES, MAX_FOUND, MAX_IDS
+from recloop.serving.traffic import Served
 from recloop.store import Store
 from tests.flows.browsing import browser
 from tests.support.bundles import known, train, world
@@ -244,6 +250,28 @@ class TestPage:
         assert page_.locator("main img").count() == 0
         assert wrong == []
 
+    def test_with_a_key_it_works_where_one_is_needed(self, tmp_path: Path):
+        titled(tmp_path / "bundle", "ease")
+        store_url = f"sqlite:///{tmp_path}/s.sqlite"
+        with Store.open(store_url) as store:
+            _, key = store.create_key("a person at the page", ["recommend", "feedback"])
+        with (
+            serve(tmp_path / "bundle", store_url, settings={"RECLOOP_API_KEYS": "required"}) as url,
+            browser() as page,
+        ):
+            page.goto(f"{url}/ui")
+            expect(page.get_by_role("alert")).to_contain_text("This call needs an API key")
+            assert page.locator("#items button").count() == 0
+            page.get_by_label("API key").fill(key)
+            page.keyboard.press("Enter")
+            expect(page.locator("#items button")).to_have_count(10)
+            pick(page, "number 1", down=0)
+            page.locator("#items button").first.click()
+            expect(page.locator("#changed")).to_contain_text("After ")
+            expect(page.get_by_role("alert")).to_be_hidden()
+        for path in ("/catalogue", "/ui/recommend"):
+            assert access.needed("POST" if "ui" in path else "GET", path) == "recommend"
+
     def test_it_says_what_is_wrong_and_asks_for_a_key(self, client: httpx.Client, page: tuple[Page, list[str]]):
         page_, _ = page
         keys = list[str | None]()
@@ -280,6 +308,19 @@ class TestPage:
         heights = "[...document.querySelectorAll('button, input, select')].map(one => one.offsetHeight)"
         assert min(height for height in page_.evaluate(heights) if height) >= 32, "too small for a finger"
         assert wrong == []
+
+
+def test_a_search_does_not_wait_for_an_index_that_takes_long(monkeypatch: pytest.MonkeyPatch):
+    class Slow:
+        made: Future[Index] = Future()
+
+        def of(self, recommender: object) -> Future[Index]:
+            return self.made
+
+    monkeypatch.setattr(playground, "WAIT_SECONDS", 0.01)
+    served = cast("Served", SimpleNamespace(champion=object()))
+    assert asyncio.run(playground.search(served, cast("Catalogues", Slow()), "a", 1)) is None
+    assert not Slow.made.cancelled(), "it is made for those who ask again"
 
 
 def test_an_installed_wheel_has_the_page(tmp_path: Path):
