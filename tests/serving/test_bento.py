@@ -128,4 +128,5 @@ def test_the_bento_holds_code_and_bundle_only(home: Path) -> None:
         ".html",
         ".css",
         ".js",
+        ".svg",
     }
