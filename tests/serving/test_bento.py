@@ -108,6 +108,8 @@ def test_the_bento_serves_in_the_new_environment(
         event = {"event_id": "e", "user_id": "user-1", "item_id": "item-1", "event": "click", "timestamp": 1}
         assert httpx.post(f"{url}/feedback", json={"events": [event]}).json()["accepted"] == 1
         assert httpx.get(f"{url}/model").json()["manifest"]["id"] == bundle.id
+        for page in ("/ui", "/ui/page.css", "/ui/page.js", "/ui/icon.svg"):
+            httpx.get(f"{url}{page}").raise_for_status()
 
 
 def test_the_checkout_serves_its_own_bundle(checkout: Path, tmp_path: Path) -> None:
@@ -120,4 +122,11 @@ def test_the_bento_holds_code_and_bundle_only(home: Path) -> None:
     source = next(home.glob("bentos/recloop/*/src"))
     tops = {path.relative_to(source).parts[0] for path in source.rglob("*") if path.is_file()}
     assert tops == {"artifacts", "bentofile.yaml", "recloop"}
-    assert {path.suffix for path in (source / "recloop").rglob("*") if path.is_file()} <= {".py", ".pyc"}
+    assert {path.suffix for path in (source / "recloop").rglob("*") if path.is_file()} <= {
+        ".py",
+        ".pyc",
+        ".html",
+        ".css",
+        ".js",
+        ".svg",
+    }

@@ -27,7 +27,7 @@ from fastapi.responses import JSONResponse
 
 from recloop import clock
 from recloop.errors import RecloopError, StoreError
-from recloop.serving import access, binding, counters, logs
+from recloop.serving import access, binding, counters, logs, playground
 from recloop.serving.bodies import BodyLimit
 from recloop.serving.door import Door
 from recloop.serving.schemas import (
@@ -38,6 +38,7 @@ from recloop.serving.schemas import (
     FeedbackResponse,
     ForgetRequest,
     ForgetResponse,
+    Id,
     ModelResponse,
     RecommendRequest,
     RecommendResponse,
@@ -71,6 +72,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _log = logging.getLogger("bentoml.recloop")
 _pages = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+playground.add_to(_pages)
 
 
 @bentoml.service(
@@ -87,6 +89,7 @@ class RecommendationService:
     def __init__(self) -> None:
         import torch
 
+        from recloop.serving.catalogue import Catalogues
         from recloop.serving.clicks import ClickStatistics
         from recloop.serving.exposures import ExposureLog
         from recloop.serving.feedback import Feedback
@@ -129,6 +132,7 @@ class RecommendationService:
             live=self._live,
             clicks=self._clicks,
         )
+        self._catalogues = Catalogues()
         self._quick = Door.quick = Quick(self._traffic, self._exposures)
 
     def __is_ready__(self) -> bool:
@@ -253,12 +257,36 @@ class RecommendationService:
         others = {name: one.bundle.manifest for name, one in served.recommenders.items() if name != manifest["id"]}
         return ModelResponse(manifest=manifest, challengers=others, plan=self._traffic.state())
 
+    @_pages.get("/catalogue", responses={503: {"model": ErrorResponse}})
+    async def catalogue(
+        self, query: playground.Words = "", limit: playground.Limit = 20, ids: playground.Ids = playground.NO_IDS
+    ) -> playground.CatalogueResponse:
+        """Items whose title has words that begin like those of `query`, most often used first; or those of `ids`."""
+        served = self._traffic.served
+        if served.champion is None:
+            return _no_bundle()
+        if ids:
+            return await anyio.to_thread.run_sync(playground.titles, served, ids)
+        found = await playground.search(served, self._catalogues, query, limit)
+        sentence = "The index of the catalogue is being made; ask again in a few seconds."
+        return found or _problem(503, sentence, **{"Retry-After": "1"})
+
+    @_pages.post("/ui/recommend", include_in_schema=False)  # for the page; and documented, each /docs.json nests deeper
+    def trial(self, bundle: Id, request: RecommendRequest) -> playground.TrialResponse:
+        """What one of the bundles in traffic recommends; it is shown to nobody, so it is neither logged nor counted."""
+        try:
+            answered = playground.trial(self._traffic.served, bundle, request)
+        except RecloopError as error:
+            return _problem(400, str(error))
+        return answered or _problem(404, f"Bundle '{bundle}' is not in traffic; GET /model names those that are.")
+
     @bentoml.on_shutdown
     def close(self) -> None:
         """Log the slates that are still waiting, and give the store's connections back."""
         Door.quick = None
         access.Guard.required, access.Guard.keyring = True, None
         self._quick.close()
+        self._catalogues.close()
         self._traffic.close()
         self._exposures.close()
         self._clicks.close()
