@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import polars as pl
 import psutil
@@ -67,7 +68,7 @@ def main() -> None:
             fill(url, interactions, events)
             env = {"RECLOOP_BUNDLE": str(packaged), "RECLOOP_DATABASE_URL": url}
             with served("recloop", ".", home, env) as at:
-                record["rows"].append(row | measure(f"{at}/recommend", bodies, options.seconds))
+                record["rows"].append(row | measure(f"{at}/recommend", bodies, options.seconds) | logged(at))
             print(json.dumps(record["rows"][-1]), flush=True)
         record["after"] = references(folder, bodies, options.seconds / 2)
     RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -79,6 +80,16 @@ def measure(url: str, bodies: list[str], seconds: float) -> dict[str, Any]:
     most = peak(url, bodies, seconds=seconds, connections=CONNECTIONS)
     rate = most["requests_per_second"] / 2
     return {"peak": most, "half": steady(url, bodies, seconds=seconds, rate=rate, connections=4 * CONNECTIONS)}
+
+
+def logged(at: str) -> dict[str, float]:
+    """What became of the slates, and how many requests were answered from candidates that had been scored before."""
+    time.sleep(3)  # until the log has written what waits
+    lines = [line.rpartition(" ") for line in httpx.get(f"{at}/metrics", timeout=30).text.splitlines()]
+    samples = {name: float(value) for name, _, value in lines if name.startswith("recloop_")}
+    found = {name: samples[f'recloop_slates_total{{outcome="{name}"}}'] for name in ("logged", "dropped")}
+    hits, misses = (samples[f'recloop_score_lookups_total{{outcome="{name}"}}'] for name in ("hit", "miss"))
+    return found | {"hits": round(hits / (hits + misses), 4)}
 
 
 def references(folder: Path, bodies: list[str], seconds: float) -> dict[str, Any]:

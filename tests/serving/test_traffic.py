@@ -1,3 +1,5 @@
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
@@ -165,3 +167,23 @@ def test_the_shadow_is_asked_off_the_path_and_its_queue_is_bounded(
     assert [traffic.shadow(slow) for _ in range(3)] == [True, True, False]
     go_on.set()
     until(lambda: asked == [b, b, b])
+
+
+def test_what_is_loaded_is_left_out_of_collections_and_what_has_gone_is_freed(
+    follow: Callable[..., Traffic], store: Store, bundles: dict[str, Path]
+):
+    before = gc.get_threshold()
+    try:
+        traffic = follow()
+        assert gc.get_freeze_count() > 0
+        champion = traffic.served.champion
+        assert champion
+        old, other = weakref.ref(champion), list(bundles)[1]
+        champion.recommend(user_id="user-1")
+        del champion
+        store.deploy("promote", other, "popularity", "test")
+        until(lambda: traffic.state()["champion"] == other)
+        until(lambda: old() is None)
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)

@@ -41,7 +41,7 @@ class ExposureConfig(Config):
     """
 
     capacity: int = Field(default=10_000, ge=1)
-    batch: int = Field(default=500, ge=1)
+    batch: int = Field(default=2_000, ge=1)
     age_seconds: float = Field(default=0.5, ge=0)
     retry_seconds: float = Field(default=1.0, gt=0)
     close_seconds: float = Field(default=5.0, ge=0)

@@ -98,7 +98,7 @@ class RecommendationService:
         from recloop.serving.live import LiveHistories
         from recloop.serving.people import ErasedPeople
         from recloop.serving.quick import Quick
-        from recloop.serving.traffic import Traffic
+        from recloop.serving.traffic import Traffic, settle
         from recloop.store import URL_VARIABLE, Store
 
         logs.structure()
@@ -134,6 +134,7 @@ class RecommendationService:
         )
         self._catalogues = Catalogues()
         self._quick = Door.quick = Quick(self._traffic, self._exposures)
+        settle()
 
     def __is_ready__(self) -> bool:
         """Whether a bundle is loaded; if none could be loaded so far, it is tried again."""

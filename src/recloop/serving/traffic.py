@@ -8,6 +8,7 @@ state stays as it is; a challenger that cannot be loaded is left out. All of thi
 Another thread scores the shadow: requests wait for it in a bounded queue; one that finds it full is not scored.
 """
 
+import gc
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,8 @@ from recloop.store import Store
 from recloop.store.traffic import TrafficPlan, arm
 
 BUNDLES = Path("artifacts/bundles")
+GARBAGE = (10_000, 20, 50)
+"""After how many new objects, young collections and middle ones the next kind of collection comes."""
 _log = logging.getLogger("bentoml.recloop")
 
 
@@ -138,6 +141,7 @@ class Traffic:
                 self._change(TrafficPlan() if self.pinned else self._connected().traffic())
                 if self.served is not before:
                     self._reach_back()
+                    settle()
                     counters.show_bundles(before.parts, self.served.parts)
             except RecloopError as error:
                 self._complain(f"The traffic stays as it is: {error}")
@@ -147,6 +151,7 @@ class Traffic:
                 if self.served.champion is None:
                     self._fall_back()
                     self._reach_back()
+                    settle()
                     counters.show_bundles(set(), self.served.parts)
             return self.served
 
@@ -270,3 +275,15 @@ class Traffic:
         if self._store is None:
             self._store = self._open_store()
         return self._store
+
+
+def settle() -> None:
+    """Collect what has become garbage, and leave what is there now out of all later collections.
+
+    A full collection looks at every object of every library and stops all requests meanwhile; what stays for as long
+    as the process need not be looked at again.
+    """
+    gc.set_threshold(*GARBAGE)
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
