@@ -115,6 +115,37 @@ def test_recommend_sends_what_is_given_and_gives_a_slate(way: str) -> None:
     assert script.requests[0].headers["content-type"] == "application/json"
 
 
+@both
+def test_reasons_come_with_the_items_if_they_are_asked_for(way: str) -> None:
+    reason = {"because": [{"item_id": "x", "share": 0.75}], "method": "exact"}
+    items = [{"item_id": "b", "score": 0.5, "reason": reason}, {"item_id": "a", "score": 0.25, "reason": None}]
+    script = Script([200], SLATE | {"items": items})
+    slate = call(script, way, "recommend", "196", reasons=True)
+    assert script.bodies == [{"user_id": "196", "k": 10, "reasons": True}]
+    because = (package.Because(item_id="x", share=0.75),)
+    assert [item.reason for item in slate.items] == [package.Reason(because=because, method="exact"), None]
+
+
+@both
+def test_explain_asks_for_one_item_and_one_person(way: str) -> None:
+    listed = [{"item_id": "x", "timestamp": None, "contribution": -0.5}]
+    answer = {
+        "item_id": "a",
+        "score": 1.5,
+        "base": 2.0,
+        "contributions": listed,
+        "rest": 0.0,
+        "method": "leave_one_out",
+    }
+    answer |= {"sums": True, "bundle": "b", "fallback": None, "ignored": 1}
+    script = Script([200], answer)
+    explanation = call(script, way, "explain", "a", history=[HistoryEvent(item_id="x")], k=3)
+    (body,) = script.bodies
+    assert (body["item_id"], body["k"], body["history"][0]["item_id"]) == ("a", 3, "x")
+    contribution = package.Contribution(item_id="x", timestamp=None, contribution=-0.5)
+    assert explanation == package.Explanation(**answer | {"contributions": (contribution,)})
+
+
 def test_without_a_key_none_is_sent() -> None:
     script = Script([200])
     call(script, "sync", "recommend")
@@ -280,7 +311,11 @@ def test_it_imports_little() -> None:
     ("ours", "theirs"),
     [
         ("Slate", "RecommendResponse"),
-        ("Item", "ScoredItem"),
+        ("Item", "ReasonedItem"),
+        ("Reason", "Reason"),
+        ("Because", "Because"),
+        ("Explanation", "ExplainResponse"),
+        ("Contribution", "Contribution"),
         ("SimilarItems", "SimilarResponse"),
         ("FeedbackResult", "FeedbackResponse"),
         ("Rejection", "Rejection"),

@@ -1,8 +1,34 @@
 """What the service answers, as frozen objects; a field that this version does not know is left out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Because:
+    """An item of the history that speaks for a recommended one.
+
+    Attributes:
+        item_id: of the history.
+        share: of all that speaks for the recommended item, above 0 and at most 1.
+    """
+
+    item_id: str
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """Why an item is recommended.
+
+    Attributes:
+        because: at most three items of the history, what speaks most for it first.
+        method: `exact` or `leave_one_out`, as in `Explanation`.
+    """
+
+    because: tuple[Because, ...]
+    method: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,10 +38,12 @@ class Item:
     Attributes:
         item_id: of the catalogue.
         score: higher is better; scores of different bundles cannot be compared.
+        reason: why it is recommended; `None` if reasons were not asked for, or nothing in the history speaks for it.
     """
 
     item_id: str
     score: float
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +78,50 @@ class SimilarItems:
 
     items: tuple[Item, ...]
     bundle: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contribution:
+    """What an item of the history adds to a score.
+
+    Attributes:
+        item_id: of the history.
+        timestamp: of its newest event (ISO 8601), if known.
+        contribution: with all its events; below 0 if it speaks against the item.
+    """
+
+    item_id: str
+    timestamp: str | None
+    contribution: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Why an item has its score.
+
+    Attributes:
+        item_id: which item.
+        score: the model's.
+        base: what contributions are counted from.
+        contributions: largest by absolute value first.
+        rest: the sum of those that are not listed.
+        method: `exact` (terms of the score) or `leave_one_out` (what the score loses without the item).
+        sums: whether base, contributions and rest add up to the score.
+        bundle: id of the bundle that answered.
+        fallback: as in `Slate`.
+        ignored: as in `Slate`.
+    """
+
+    item_id: str
+    score: float
+    base: float
+    contributions: tuple[Contribution, ...]
+    rest: float
+    method: str
+    sums: bool
+    bundle: str
+    fallback: str | None
+    ignored: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +199,14 @@ def similar_items(body: Mapping[str, Any]) -> SimilarItems:
     return SimilarItems(items=_items(body), bundle=body["bundle"])
 
 
+def explanation(body: Mapping[str, Any]) -> Explanation:
+    """See `slate`."""
+    names = ("item_id", "timestamp", "contribution")
+    listed = tuple(Contribution(**{name: one[name] for name in names}) for one in body["contributions"])
+    own = {field.name: body[field.name] for field in fields(Explanation)}
+    return Explanation(**own | {"contributions": listed})
+
+
 def feedback_result(body: Mapping[str, Any]) -> FeedbackResult:
     """See `slate`."""
     rejected = tuple(Rejection(index=one["index"], reason=one["reason"]) for one in body["rejected"])
@@ -157,4 +237,13 @@ def joined(results: list[tuple[FeedbackResult, int]]) -> FeedbackResult:
 
 
 def _items(body: Mapping[str, Any]) -> tuple[Item, ...]:
-    return tuple(Item(item_id=one["item_id"], score=one["score"]) for one in body["items"])
+    return tuple(
+        Item(item_id=one["item_id"], score=one["score"], reason=_reason(one.get("reason"))) for one in body["items"]
+    )
+
+
+def _reason(body: Mapping[str, Any] | None) -> Reason | None:
+    if body is None:
+        return None
+    because = tuple(Because(item_id=one["item_id"], share=one["share"]) for one in body["because"])
+    return Reason(because=because, method=body["method"])

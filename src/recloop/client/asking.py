@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from recloop.client import answers
-from recloop.client.answers import Erasure, FeedbackResult, Serving, SimilarItems, Slate
+from recloop.client.answers import Erasure, Explanation, FeedbackResult, Serving, SimilarItems, Slate
 from recloop.client.calls import Call, Outcome, conversation
 from recloop.client.events import Event, HistoryEvent, batches, encode, plain
 from recloop.client.failures import ClientError
@@ -103,9 +103,16 @@ class Client(_Base):
         k: int = 10,
         exclude: Sequence[str] = (),
         filters: Mapping[str, Any] | None = None,
+        reasons: bool = False,
     ) -> Slate:
         """Items for a known user, for a history, for both (the history counts), or for nobody in particular."""
-        return self._ask(_recommend(user_id, history, k, exclude, filters))
+        return self._ask(_recommend(_person(user_id, history), k, exclude, filters, reasons=reasons))
+
+    def explain(
+        self, item_id: str, user_id: str | None = None, *, history: Sequence[HistoryEvent] | None = None, k: int = 10
+    ) -> Explanation:
+        """What each item of a history adds to the score of an item; `NotFoundError` if the catalogue lacks it."""
+        return self._ask(_explain(_person(user_id, history), item_id, k))
 
     def similar(self, item_id: str, k: int = 10) -> SimilarItems:
         """Items like one item; `NotFoundError` if the catalogue does not hold it."""
@@ -187,9 +194,16 @@ class AsyncClient(_Base):
         k: int = 10,
         exclude: Sequence[str] = (),
         filters: Mapping[str, Any] | None = None,
+        reasons: bool = False,
     ) -> Slate:
         """See `Client.recommend`."""
-        return await self._ask(_recommend(user_id, history, k, exclude, filters))
+        return await self._ask(_recommend(_person(user_id, history), k, exclude, filters, reasons=reasons))
+
+    async def explain(
+        self, item_id: str, user_id: str | None = None, *, history: Sequence[HistoryEvent] | None = None, k: int = 10
+    ) -> Explanation:
+        """See `Client.explain`."""
+        return await self._ask(_explain(_person(user_id, history), item_id, k))
 
     async def similar(self, item_id: str, k: int = 10) -> SimilarItems:
         """See `Client.similar`."""
@@ -236,22 +250,26 @@ _MODEL = Call(method="GET", path="/model", read=answers.serving)
 
 
 def _recommend(
-    user_id: str | None,
-    history: Sequence[HistoryEvent] | None,
-    k: int,
-    exclude: Sequence[str],
-    filters: Mapping[str, Any] | None,
+    person: dict[str, Any], k: int, exclude: Sequence[str], filters: Mapping[str, Any] | None, *, reasons: bool
 ) -> Call[Slate]:
-    body: dict[str, Any] = {"k": k}
-    if user_id is not None:
-        body["user_id"] = user_id
-    if history is not None:
-        body["history"] = [plain(event) for event in history]
+    body = person | {"k": k}
     if exclude:
         body["exclude"] = list(exclude)
     if filters:
         body["filters"] = dict(filters)
+    if reasons:
+        body["reasons"] = True
     return _post("/recommend", body, answers.slate)
+
+
+def _explain(person: dict[str, Any], item_id: str, k: int) -> Call[Explanation]:
+    return _post("/explain", person | {"item_id": item_id, "k": k}, answers.explanation)
+
+
+def _person(user_id: str | None, history: Sequence[HistoryEvent] | None) -> dict[str, Any]:
+    """Who asks, as fields of a body."""
+    body: dict[str, Any] = {} if user_id is None else {"user_id": user_id}
+    return body if history is None else body | {"history": [plain(event) for event in history]}
 
 
 def _similar(item_id: str, k: int) -> Call[SimilarItems]:
