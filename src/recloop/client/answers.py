@@ -1,7 +1,7 @@
 """What the service answers, as frozen objects; a field that this version does not know is left out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -202,9 +202,18 @@ def similar_items(body: Mapping[str, Any]) -> SimilarItems:
 def explanation(body: Mapping[str, Any]) -> Explanation:
     """See `slate`."""
     names = ("item_id", "timestamp", "contribution")
-    listed = tuple(Contribution(**{name: one[name] for name in names}) for one in body["contributions"])
-    own = {field.name: body[field.name] for field in fields(Explanation)}
-    return Explanation(**own | {"contributions": listed})
+    return Explanation(
+        item_id=body["item_id"],
+        score=body["score"],
+        base=body["base"],
+        contributions=tuple(Contribution(**{name: one[name] for name in names}) for one in body["contributions"]),
+        rest=body["rest"],
+        method=body["method"],
+        sums=body["sums"],
+        bundle=body["bundle"],
+        fallback=body["fallback"],
+        ignored=body["ignored"],
+    )
 
 
 def feedback_result(body: Mapping[str, Any]) -> FeedbackResult:
