@@ -22,6 +22,7 @@ from recloop.serving.door import Door
 from recloop.serving.keyring import Holder, Keyring
 from recloop.store import ApiKey, Store
 from tests.serving.test_failing_canary import broken
+from tests.support import asgi
 from tests.support.bundles import packaged, world
 from tests.support.service import serve
 from tests.support.waiting import until
@@ -75,7 +76,7 @@ def ring(monkeypatch: pytest.MonkeyPatch) -> Ring:
     return made
 
 
-async def _ask(*sent: tuple[str, str, dict[str, Any]]) -> list[httpx.Response]:
+def _application() -> Starlette:
     async def echo(request: Request) -> Response:
         if request.url.path == "/":
             return HTMLResponse("<p>A page.</p>")
@@ -84,20 +85,15 @@ async def _ask(*sent: tuple[str, str, dict[str, Any]]) -> list[httpx.Response]:
             return HTMLResponse("<p>A page.</p>", headers=own)
         return JSONResponse({"by": "the application", "caller": CALLER.get()})
 
-    app = Starlette(
+    return Starlette(
         routes=[Route("/{path:path}", echo, methods=["GET", "POST", "OPTIONS"])], middleware=[Middleware(Door)]
     )
-    begins: list[Message] = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
 
-    async def told() -> Message:
-        return begins.pop(0)
 
-    async def nothing(_: Message) -> None:
-        return
-
-    await app({"type": "lifespan", "app": app}, told, nothing)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://test") as client:
-        return [await client.request(method, path, **rest) for method, path, rest in sent]
+async def _ask(*sent: asgi.Sent) -> list[httpx.Response]:
+    app = _application()
+    await asgi.begin(app)
+    return await asgi.ask(app, *sent)
 
 
 def ask(path: str, key: str | None = None, method: str = "POST", **headers: str) -> tuple[str, str, dict[str, Any]]:
@@ -105,8 +101,22 @@ def ask(path: str, key: str | None = None, method: str = "POST", **headers: str)
     return (method, path, {"content": b"{}", "headers": sent})
 
 
-def answers(*sent: tuple[str, str, dict[str, Any]]) -> list[httpx.Response]:
+def answers(*sent: asgi.Sent) -> list[httpx.Response]:
     return asyncio.run(_ask(*sent))
+
+
+def test_keys_are_asked_for_even_where_the_guard_could_not_be_put_before_all_else(ring: Ring) -> None:
+    """An application that never told of its start still has the door, which then asks the guard itself."""
+    del ring
+    refused, served = asyncio.run(asgi.ask(_application(), ask("/recommend"), ask("/recommend", "r")))
+    assert (refused.status_code, served.status_code) == (401, 200)
+    assert served.json() == {"by": "the application", "caller": "recommend"}
+
+
+def test_a_request_takes_one_token_of_its_key(ring: Ring) -> None:
+    del ring
+    told = [answer.status_code for answer in answers(*[ask("/similar", "slow")] * 3)]
+    assert told == [200, 200, 429], "a burst of two, though guard and door see each request"
 
 
 def statuses(*sent: tuple[str, str, dict[str, Any]]) -> list[int]:

@@ -13,11 +13,12 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from recloop.serving.access import Guard
 from recloop.serving.door import LARGE, Door
 from recloop.store import Store
+from tests.support import asgi
 from tests.support.bundles import packaged, world
 from tests.support.service import serve
 from tests.support.waiting import until
@@ -72,17 +73,8 @@ async def requests(*sent: tuple[str, str, dict[str, Any]]) -> list[httpx.Respons
 
     routes = [Route("/recommend", echo, methods=["GET", "POST"]), Route("/other", echo, methods=["POST"])]
     app = Starlette(routes=routes, middleware=[Middleware(Outer), Middleware(Door)])
-    begins: list[Message] = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
-
-    async def told() -> Message:
-        return begins.pop(0)
-
-    async def nothing(_: Message) -> None:
-        return
-
-    await app({"type": "lifespan", "app": app}, told, nothing)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://test") as client:
-        return [await client.request(method, path, **rest) for method, path, rest in sent]
+    await asgi.begin(app)
+    return await asgi.ask(app, *sent)
 
 
 def ask(**rest: Any) -> tuple[str, str, dict[str, Any]]:

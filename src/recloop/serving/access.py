@@ -38,6 +38,8 @@ SCOPES = {
 OPEN = frozenset({"/livez", "/readyz", "/healthz", "/", "/docs.json", "/schema.json", "/ui"})
 """What anybody may GET: probes, the API's description, and pages, whose own calls need a key."""
 OPEN_FOLDERS = ("/static_content/", "/ui/")
+GUARDED = "recloop.guarded"
+"""What a request carries that the guard has let in."""
 ANYONE = "anyone"
 """Who asks where no key is needed."""
 AUDITED = {"/forget": "forget"}
@@ -84,6 +86,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        scope[GUARDED] = True
         if scope["type"] == "http":
             send = _with_headers(send)
             if Guard.required and (needs := needed(scope["method"], scope["path"])) is not None:

@@ -4,15 +4,15 @@ BentoML's middlewares (metrics, traces, access log, timeouts) and its threads co
 The door lets in what is in no way special: a short body of JSON that no sampled trace (``traceparent``) follows.
 Whatever is not answered there goes on to BentoML's own way unchanged, so bad requests, canaries, interleaving and
 failures are answered as if there were no door, and `/recommend` stays the API that the OpenAPI document tells of. What
-is logged and counted is the same on both ways; what BentoML counts by itself does not include what was answered at the
-door, `recloop_recommend_seconds` does.
+is logged and counted is the same on both ways, but for look-ups of candidates, which are counted here alone; what
+BentoML counts by itself does not include what was answered at the door, `recloop_recommend_seconds` does.
 """
 
 from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from recloop.serving.access import Guard
+from recloop.serving.access import GUARDED, Guard
 
 if TYPE_CHECKING:
     from recloop.serving.quick import Quick
@@ -37,14 +37,18 @@ class Door:
     quick: "Quick | None" = None
 
     def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+        self._app, self._guarded = app, Guard(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or start or end the application."""
         if scope["type"] == "lifespan":
             whole = scope["app"]
             whole.middleware_stack = Guard(_Outermost(whole.middleware_stack))
-        await self._app(scope, receive, send)
+            await self._app(scope, receive, send)
+        elif GUARDED in scope:
+            await self._app(scope, receive, send)
+        else:  # the place before all others was not to be had; nobody comes in without a key for that
+            await self._guarded(scope, receive, send)
 
 
 class _Outermost:
