@@ -7,7 +7,7 @@ Bundles of MovieLens-1M are served by `bentoml serve` with two workers; 6,040 kn
 The store holds events of them that are newer than the bundle, which every worker has read before the load begins, and
 takes the slates. Measured at peak by wrk with 16 connections; then at half of that rate, sent at fixed moments. The
 references, a stock `@bentoml.api` and a bare uvicorn, both with two workers, are measured before and after. Results go
-to `benchmarks/serving/recommend.json`.
+to `benchmarks/serving/recommend.json`, or to `--out`.
 """
 
 import argparse
@@ -49,6 +49,8 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["ease", "sasrec"])
     parser.add_argument("--events", type=int, default=1_000_000, help="newer than the bundle, in the store")
     parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--cache", type=int, help="people whose candidates are kept; by default that of `serve.cache`")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     record: dict[str, Any] = {"cores": os.cpu_count(), "workers": WORKERS, "connections": CONNECTIONS}
     record |= {"events": options.events, "seconds": options.seconds, "load": round(os.getloadavg()[0], 1), "rows": []}
@@ -57,8 +59,9 @@ def main() -> None:
         people = interactions[USER].unique().sort().to_list()
         bodies = [json.dumps({"user_id": user, "k": 10}) for user in np.random.default_rng(0).permutation(people)]
         record["before"] = references(folder, bodies, options.seconds / 2)
-        plans = [(model, {}, events) for model in options.models for events in sorted({0, options.events})]
-        plans += [(model, LEARNS, options.events) for model in options.models[:1]]
+        kept: dict[str, Any] = {} if options.cache is None else {"cache": options.cache}
+        plans = [(model, kept, events) for model in options.models for events in sorted({0, options.events})]
+        plans += [(model, LEARNS | kept, options.events) for model in options.models[:1]]
         for number, (model, serve, events) in enumerate(plans):
             row = {"model": model, "policy": serve.get("policy", "top_n"), "events": events}
             home = folder / str(number)
@@ -71,7 +74,7 @@ def main() -> None:
                 record["rows"].append(row | measure(f"{at}/recommend", bodies, options.seconds) | logged(at))
             print(json.dumps(record["rows"][-1]), flush=True)
         record["after"] = references(folder, bodies, options.seconds / 2)
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def measure(url: str, bodies: list[str], seconds: float) -> dict[str, Any]:

@@ -43,7 +43,7 @@ BUNDLE_WORKERS = Gauge(
 )
 LOOKUPS = Counter(
     "recloop_score_lookups",
-    "Requests to recommend, by whether the person's candidates had been scored before and nothing came since.",
+    "Plain requests to recommend, by whether the person's candidates had been scored before and nothing came since.",
     ["outcome"],
 )
 SECONDS = Histogram(
