@@ -6,9 +6,10 @@ import pytest
 
 from recloop.errors import DataError
 from recloop.serving.answer import answer
+from recloop.serving.asking import Recommendation
 from recloop.serving.bundle import Bundle
 from recloop.serving.limit import TimeLimit
-from recloop.serving.recommender import Recommendation, Recommender
+from recloop.serving.recommender import Recommender
 from recloop.serving.traffic import Served
 from recloop.store import Store
 from tests.support.bundles import popularity_bundle, world

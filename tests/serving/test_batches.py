@@ -8,9 +8,10 @@ from threading import Event
 import pytest
 
 from recloop.errors import DataError, RecloopError
+from recloop.serving.asking import Ask, Past, Ready, Recommendation
 from recloop.serving.batches import Batches
 from recloop.serving.bundle import Bundle
-from recloop.serving.recommender import Ask, Past, Ready, Recommendation, Recommender
+from recloop.serving.recommender import Recommender
 from tests.support.bundles import packaged, world
 
 PEOPLE = [f"user-{number}" for number in range(12)]

@@ -12,8 +12,8 @@ from scipy.stats import binomtest
 
 from recloop.loop.deployments import promote
 from recloop.loop.traffic import begin_canary
+from recloop.serving.asking import Recommendation, Scored
 from recloop.serving.interleaving import TEAMS, Team, merge, team_draft
-from recloop.serving.recommender import Recommendation, Scored
 from recloop.store import Store
 from tests.serving.test_following import WINDOW
 from tests.support.bundles import packaged, popularity_bundle, world

@@ -11,10 +11,11 @@ import polars as pl
 import pytest
 
 from recloop.errors import StoreError
+from recloop.serving.asking import Past
 from recloop.serving.bundle import Bundle
 from recloop.serving.live import LiveConfig, LiveHistories
 from recloop.serving.people import EVER
-from recloop.serving.recommender import Past, Recommender
+from recloop.serving.recommender import Recommender
 from recloop.store import Event, Store
 from tests.support.bundles import packaged, world
 from tests.support.waiting import until

@@ -12,8 +12,9 @@ from recloop.data.vocabulary import UNKNOWN, Vocabulary
 from recloop.models import names
 from recloop.models.storage import Trained
 from recloop.retrieval.exact import rank_examples
+from recloop.serving.asking import Past
 from recloop.serving.bundle import Bundle, write_bundle
-from recloop.serving.recommender import Past, Recommender
+from recloop.serving.recommender import Recommender
 from tests.support.bundles import known, train, world
 from tests.support.service import serve
 

@@ -9,9 +9,10 @@ import pytest
 from recloop.errors import DataError
 from recloop.explanation import explain
 from recloop.serving.answer import Answer
+from recloop.serving.asking import Ask, Past
 from recloop.serving.bundle import Bundle
 from recloop.serving.reasons import answering, explained, reasoned
-from recloop.serving.recommender import Ask, Past, Recommender, UnknownItemError
+from recloop.serving.recommender import Recommender, UnknownItemError
 from recloop.serving.schemas import ExplainRequest, ReasonedItem, RecommendRequest
 from recloop.serving.traffic import Served
 from recloop.store import Deployment

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recloop.serving.asking import Past
 from recloop.serving.recent import RecentEvents
-from recloop.serving.recommender import Past
 
 
 def frame(first: int, users: str) -> pl.DataFrame:

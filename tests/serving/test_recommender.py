@@ -16,17 +16,9 @@ from recloop.models import find
 from recloop.models.base import FitContext, TrainingData
 from recloop.models.storage import Trained
 from recloop.policies import Clicks, ScoredClicks
+from recloop.serving.asking import Ask, Past, Scored
 from recloop.serving.bundle import Bundle, write_bundle
-from recloop.serving.recommender import (
-    Ask,
-    Past,
-    Recommender,
-    Scored,
-    ServeConfig,
-    UnknownItemError,
-    digest,
-    seed_of,
-)
+from recloop.serving.recommender import Recommender, ServeConfig, UnknownItemError, digest, seed_of
 from tests.support.bundles import popularity_bundle, train
 
 EVENTS = {"ann": "abcde", "bob": "abcd", "cat": "abc", "dan": "ab", "eve": "a"}

@@ -13,9 +13,10 @@ from recloop.config import parse
 from recloop.data.tables import canonical_interactions
 from recloop.errors import ConfigError, DataError
 from recloop.models.storage import Trained
+from recloop.serving.asking import Ask, Past
 from recloop.serving.bundle import Bundle, write_bundle
 from recloop.serving.filters import Filter
-from recloop.serving.recommender import Ask, Past, Recommender, ServeConfig
+from recloop.serving.recommender import Recommender, ServeConfig
 from recloop.serving.rules import Rules, RulesConfig
 from tests.support.bundles import train
 

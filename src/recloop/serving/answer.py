@@ -15,10 +15,11 @@ from uuid import uuid4
 
 from recloop import clock
 from recloop.errors import RecloopError
+from recloop.serving.asking import Ask, Past, Places, Recommendation
 from recloop.serving.exposures import ExposureLog
 from recloop.serving.interleaving import merge
 from recloop.serving.limit import TimeLimit
-from recloop.serving.recommender import Ask, Past, Places, Recommendation, Recommender
+from recloop.serving.recommender import Recommender
 from recloop.serving.schemas import HistoryEvent, RecommendRequest
 from recloop.serving.traffic import Served
 from recloop.store import Arm, Exposure

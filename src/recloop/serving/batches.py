@@ -6,7 +6,8 @@ from threading import Thread
 from typing import NamedTuple
 
 from recloop.errors import RecloopError
-from recloop.serving.recommender import Ask, Recommendation, Recommender
+from recloop.serving.asking import Ask, Recommendation
+from recloop.serving.recommender import Recommender
 
 
 class _Waiting(NamedTuple):

@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from recloop.serving.recommender import Places, Recommendation, Scored, seed_of
+from recloop.serving.asking import Places, Recommendation, Scored
+from recloop.serving.recommender import seed_of
 
 Team = Literal["champion", "challenger"]
 TEAMS: tuple[Team, Team] = ("champion", "challenger")

@@ -12,10 +12,10 @@ from threading import Lock
 from pydantic import Field
 
 from recloop.config import Config
+from recloop.serving.asking import Past
 from recloop.serving.follow import Follower
 from recloop.serving.people import EVER
 from recloop.serving.recent import RecentEvents
-from recloop.serving.recommender import Past
 from recloop.store import Store
 
 BATCH = 10_000

@@ -14,10 +14,11 @@ from pydantic import ValidationError
 from recloop.errors import RecloopError
 from recloop.serving import counters
 from recloop.serving.answer import Answer, ask_of, score_shadow
+from recloop.serving.asking import Recommendation
 from recloop.serving.batches import Batches
 from recloop.serving.exposures import ExposureLog
 from recloop.serving.ids import RequestIds
-from recloop.serving.recommender import Recommendation, Recommender
+from recloop.serving.recommender import Recommender
 from recloop.serving.schemas import RecommendRequest
 from recloop.serving.traffic import Traffic
 

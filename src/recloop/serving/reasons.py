@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from recloop.explanation import Explanation, explain
 from recloop.serving.answer import Answer, ask_of, past_of
-from recloop.serving.recommender import Ask, Recommender
+from recloop.serving.asking import Ask
+from recloop.serving.recommender import Recommender
 from recloop.serving.schemas import (
     Because,
     Contribution,

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from recloop.columns import ITEM, TIME, USER, VALUE
-from recloop.serving.recommender import Past
+from recloop.serving.asking import Past
 
 _NONE = -1
 

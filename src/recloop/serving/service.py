@@ -48,7 +48,8 @@ from recloop.serving.schemas import (
 )
 
 if TYPE_CHECKING:
-    from recloop.serving.recommender import Recommendation, Recommender, Scored
+    from recloop.serving.asking import Recommendation, Scored
+    from recloop.serving.recommender import Recommender
 
 BUNDLE_VARIABLE = "RECLOOP_BUNDLE"
 ROOT_VARIABLE = "RECLOOP_ROOT"

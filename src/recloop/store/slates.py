@@ -83,7 +83,7 @@ class Exposure:
         n_candidates: how many those were, if known.
         seed: of the policy's draws, if it drew.
         took: how long the answer took, microseconds, if known.
-        fallback: why no history was scored, where none was; see `serving.recommender`.
+        fallback: why no history was scored, where none was; see `serving.asking`.
         failed: id of the bundle that was asked first and gave no answer. `bundle` was asked in its place; where that is
             the same or failed too, the slate is empty.
         bundles: K ids of the bundles whose pick each place is, where they differ; by default `bundle` for all.
